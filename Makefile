@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make            the libraries
+#   make run        sees what is missing, builds, and shows it at work
+#   make check      sees what is missing, builds and runs every test
+#   make lint       layering, headers, symbols, man pages
+#   make install    into $(DESTDIR)$(PREFIX); make uninstall takes it away again
+#   make clean      removes build/
+#
+# ARCH=x86_64       the CPU: a folder of arch/
+# MODE=release      or debug, asan, ubsan, tsan, valgrind
+# ENTRY=portable    start and pause in C++ instead of the CPU's assembly
+# V=1               shows commands
+
+ARCH ?= $(shell uname -m)
+MODE ?= release
+ENTRY ?=
+PREFIX ?= /usr/local
+NASM ?= nasm
+OBJCOPY ?= objcopy
+MAKEFLAGS += --no-builtin-rules
+
+BUILD := build/$(ARCH)-$(MODE)$(ENTRY:%=-%)
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
+
+ifeq ($(wildcard arch/$(ARCH)/arch.mk),)
+$(error no port for ARCH=$(ARCH): there is $(notdir $(wildcard arch/*)))
+endif
+
+# ---- modes -------------------------------------------------------------------
+
+flags-release := -O2
+flags-debug := -O0
+flags-asan := -O1 -fno-omit-frame-pointer -fsanitize=address
+flags-ubsan := -O1 -fsanitize=undefined -fno-sanitize=vptr -fno-sanitize-recover=all
+flags-tsan := -O1 -fno-omit-frame-pointer -fsanitize=thread
+flags-valgrind := -O1 -DJOBSWITCH_VALGRIND
+ifeq ($(flags-$(MODE)),)
+$(error no MODE=$(MODE): there is release, debug, asan, ubsan, tsan, valgrind)
+endif
+
+# GCC 12's ThreadSanitizer ends at 8,128 jobs.
+ifeq ($(MODE),tsan)
+ifneq ($(filter default undefined,$(origin CC)),)
+CC := clang
+endif
+ifneq ($(filter default undefined,$(origin CXX)),)
+CXX := clang++
+endif
+endif
+ifneq ($(filter default undefined,$(origin CC)),)
+CC := gcc
+endif
+
+# The caller's CFLAGS and CXXFLAGS come last and win.
+warnings := -Wall -Wextra -Wpedantic
+common := $(flags-$(MODE)) -g $(warnings) -Iinclude -fstack-clash-protection
+lib-flags := -std=c++20 -DJOBSWITCH_BUILDING -Isrc -Iarch/$(ARCH) \
+    -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-threadsafe-statics
+user-c := -std=gnu11
+user-cxx := -std=c++20
+ifeq ($(filter asan ubsan tsan,$(MODE)),)
+lib-link := -Wl,-z,defs
+endif
+
+# ---- the libraries -----------------------------------------------------------
+
+include arch/$(ARCH)/arch.mk
+entry := $(if $(filter portable,$(ENTRY)),src/entry.cpp,$(arch-entry))
+sources := $(filter-out src/entry.cpp,$(wildcard src/*.cpp)) $(arch-sources) $(entry)
+objects := $(patsubst %,$(BUILD)/%.o,$(sources))
+version := $(shell sed -n 's/.*VERSION_STRING "\(.*\)"/\1/p' include/jobswitch/jobswitch.h)
+lib-a := $(BUILD)/libjobswitch.a
+lib-so := $(BUILD)/libjobswitch.so.1
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all
+all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so $(BUILD)/jobswitch.pc
+
+$(BUILD)/src/%.cpp.o: src/%.cpp
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) $(common) $(lib-flags) $(arch-cxxflags) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.asm.o: %.asm $(BUILD)/offsets.inc
+	$(call say,NASM,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(NASM) -f $(arch-nasm-format) -g -w+all -w+error -I$(dir $<) -I$(BUILD)/ -MD $(@:.o=.d) -MP -MT $@ -o $@ $<
+	$(Q)$(OBJCOPY) --discard-all $@
+
+# The offsets that assembly shares with C++, in NASM's words.
+$(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
+	$(Q)mkdir -p $(@D)
+	$(Q)sed -n 's@/\*.*\*/@@; s/^#define \([A-Z_0-9]* ..*\)/%define \1/p' $^ > $@
+
+$(lib-a): $(objects)
+	$(call say,AR,$@)
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(lib-so): $(objects) src/jobswitch.map
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(flags-$(MODE)) -shared $(arch-ldflags) -Wl,-soname,$(@F) -Wl,-z,nodelete \
+	    -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(lib-link) \
+	    -Wl,--version-script,src/jobswitch.map $(LDFLAGS) -o $@ $(objects)
+
+$(BUILD)/libjobswitch.so: $(lib-so)
+	$(Q)ln -sf $(<F) $@
+
+$(BUILD)/jobswitch.pc: Makefile include/jobswitch/jobswitch.h
+	$(Q)mkdir -p $(@D)
+	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' \
+	    'includedir=$${prefix}/include' '' 'Name: jobswitch' \
+	    'Description: jobs that pause and resume, on stacks of their own' \
+	    'Version: $(version)' 'Libs: -L$${libdir} -ljobswitch' \
+	    'Libs.private: -pthread' 'Cflags: -I$${includedir}' > $@
+
+# ---- programs ----------------------------------------------------------------
+#
+# All are users of the public header; tests may look inside as well, and those
+# link the archive.
+
+$(BUILD)/%.c.o: %.c
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(common) $(user-c) $(more-flags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.cpp.o: %.cpp
+	$(call say,CXX,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) $(common) $(user-cxx) $(more-flags) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/test/%.o: private more-flags = -Isrc -Iarch/$(ARCH) $(test-flags)
+
+define link-with
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(flags-$(MODE)) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1) -pthread
+endef
+with-so = -L$(BUILD) -ljobswitch -Wl,-rpath,'$$ORIGIN/..'
+
+examples := $(BUILD)/examples/manpage $(BUILD)/examples/http_server
+$(BUILD)/examples/manpage: $(BUILD)/examples/manpage.c.o $(BUILD)/libjobswitch.so
+	$(call link-with,$(with-so))
+$(BUILD)/examples/http_server: $(BUILD)/examples/http_server.cpp.o $(BUILD)/libjobswitch.so
+	$(call link-with,$(with-so))
+
+bench := $(BUILD)/bench/quick
+$(BUILD)/bench/quick: $(patsubst %,$(BUILD)/bench/%.cpp.o,quick peer_jobswitch peer_openssl) $(BUILD)/libjobswitch.so
+	$(call link-with,$(with-so) -lcrypto)
+
+.PHONY: examples bench-programs
+examples: $(examples)
+bench-programs: $(bench)
+
+.PHONY: run
+run:
+	$(Q)test/deps.sh run
+	$(Q)$(MAKE) --no-print-directory all examples bench-programs
+	$(Q)BUILD=$(BUILD) bench/run_demo.sh
+
+# ---- tests -------------------------------------------------------------------
+#
+# test/NAME_test.{c,cpp} is a program of its own, linked with the archive;
+# those of shared-tests with the shared library. test/NAME_test.sh is run as it
+# is.
+
+shared-tests := beside_openssl plugin
+test-sources := $(wildcard test/*_test.c test/*_test.cpp)
+test-names := $(patsubst test/%_test,%,$(basename $(test-sources)))
+test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
+test-scripts := $(wildcard test/*_test.sh)
+
+define test-rule
+$(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(lib-a))
+	$$(call link-with,$(if $(filter $(1),$(shared-tests)),$(with-so)) $$(libs-$(1)) -lcmocka -ldl)
+endef
+$(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
+libs-beside_openssl := -lcrypto
+
+.PHONY: check check-programs
+check:
+	$(Q)test/deps.sh check $(MODE)
+	$(Q)$(MAKE) --no-print-directory check-programs
+	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
+	    SANITIZE='$(filter -fsanitize=%,$(flags-$(MODE)))' \
+	    test/run.sh $(test-programs) $(test-scripts)
+check-programs: all examples $(test-programs)
+
+.PHONY: lint deps
+lint:
+	$(Q)test/deps.sh lint
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) CC='$(CC)' CXX='$(CXX)' test/lint.sh
+deps:
+	$(Q)test/deps.sh all
+
+# ---- installing --------------------------------------------------------------
+
+include-to = $(DESTDIR)$(PREFIX)/include
+lib-to = $(DESTDIR)$(PREFIX)/lib
+man-to = $(DESTDIR)$(PREFIX)/share/man
+headers := $(wildcard include/jobswitch/*.h)
+pages := $(wildcard doc/man3/*.3 doc/man7/*.7)
+
+.PHONY: install uninstall clean
+install: all
+	$(Q)install -d $(include-to)/jobswitch $(include-to)/jobswitch-compat/openssl \
+	    $(lib-to)/pkgconfig $(man-to)/man3 $(man-to)/man7
+	$(Q)install -m 644 $(headers) $(include-to)/jobswitch
+	$(Q)install -m 644 include/compat/openssl/async.h $(include-to)/jobswitch-compat/openssl
+	$(Q)install -m 644 $(lib-a) $(lib-to)
+	$(Q)install -m 755 $(lib-so) $(lib-to)/libjobswitch.so.$(version)
+	$(Q)ln -sf libjobswitch.so.$(version) $(lib-to)/libjobswitch.so.1
+	$(Q)ln -sf libjobswitch.so.1 $(lib-to)/libjobswitch.so
+	$(Q)sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/jobswitch.pc > $(lib-to)/pkgconfig/jobswitch.pc
+	$(Q)$(foreach page,$(pages),install -m 644 $(page) $(man-to)/$(notdir $(patsubst %/,%,$(dir $(page)))) &&) :
+uninstall:
+	$(Q)rm -rf $(include-to)/jobswitch $(include-to)/jobswitch-compat
+	$(Q)rm -f $(lib-to)/libjobswitch.a $(lib-to)/libjobswitch.so* $(lib-to)/pkgconfig/jobswitch.pc
+	$(Q)rm -f $(foreach page,$(pages),$(man-to)/$(notdir $(patsubst %/,%,$(dir $(page))))/$(notdir $(page)))
+clean:
+	$(Q)rm -rf build
+
+-include $(patsubst %.o,%.d,$(objects)) $(wildcard $(BUILD)/test/*.d $(BUILD)/examples/*.d $(BUILD)/bench/*.d)

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * x86_64: what the host code must know of this CPU, and the slots of a
+ * context, which only the assembly here names. Lines of the form
+ * "#define NAME value" are turned into an include for NASM as they stand.
+ */
+#ifndef JS_MACHINE_H
+#define JS_MACHINE_H
+
+/* A context: the link and eight registers. A control block is a context and
+ * 56 bytes more: two cache lines. */
+#define JS_CONTEXT_BYTES 72
+#define JS_JOB_BYTES 128
+
+#define JS_CTX_LINK 0
+#define JS_CTX_IP 8
+#define JS_CTX_SP 16
+#define JS_CTX_RBP 24
+#define JS_CTX_RBX 32
+#define JS_CTX_R12 40
+#define JS_CTX_R13 48
+#define JS_CTX_R14 56
+#define JS_CTX_R15 64
+
+#endif

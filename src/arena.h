@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The process's space of control blocks. It is never unmapped and never
+// reused for anything else, so whoever holds a handle, however old, can look at
+// the block behind it. Knows no jobs: it deals in chunks of blocks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// A chunk's first block is its header; blocks have JS_JOB_BYTES.
+inline constexpr size_t arena_chunk_bytes = 16384;
+
+struct arena_chunk {
+    arena_chunk *next; // the holder's, to link its chunks
+};
+
+// Where offsets count from, and how far they reach now. bytes 0: not opened.
+struct arena_view {
+    unsigned char *base;
+    size_t bytes;
+};
+arena_view arena_look();
+
+// A chunk for the caller alone: zeroes, or as its last holder gave it back.
+// NULL with a reason (JOBSWITCH_E_NO_HANDLES, _NO_MEMORY). Any thread.
+arena_chunk *arena_take(int *reason);
+void arena_give(arena_chunk *chunk);
+
+uint32_t arena_offset(const void *block);

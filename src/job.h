@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a job is: its control block, and how it starts, pauses, resumes, ends.
+//
+// A block is one of
+//   bare      no stack                          stack_top NULL
+//   idle      in a list of the pool             flags 0, link NULL
+//   running   or waiting for a job it started   link set
+//   paused                                      revealed, link NULL
+// and no field says so twice.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "context.h"
+#include "jobswitch/jobswitch.h"
+#include "layout.h"
+#include "wait.h"
+
+struct pool;
+
+struct job {
+    context ctx;
+    // generation << 32 | offset in the arena: what the user holds
+    uintptr_t handle;
+    // the pool; with owner_announced: the fast path keeps out
+    std::atomic<uintptr_t> owner;
+    union {
+        job *next;   // while it is in a list
+        void *fiber; // while it lives: the tool's
+    };
+    // Not 0: a pause is not simply a pause. The count of blocks, and gate_*.
+    uint32_t gate;
+    // Not 0: an end is not simply an end. flag_*.
+    uint32_t flags;
+    wait_state wait;
+    void *stack_top;
+};
+static_assert(sizeof(job) == JS_JOB_BYTES);
+
+inline constexpr uintptr_t owner_announced = 1;
+
+inline constexpr uint32_t gate_nested = 1u << 31;    // its starter is a job
+inline constexpr uint32_t gate_announced = 1u << 30; // a tool is to be told
+inline constexpr uint32_t gate_blocks = gate_announced - 1;
+
+inline constexpr uint32_t flag_revealed = JS_FLAG_REVEALED; // handle was given out
+inline constexpr uint32_t flag_portable = 2;  // started by job_start
+inline constexpr uint32_t flag_args_heap = 4; // its args are in memory of their own
+inline constexpr uint32_t flag_drop = 8;      // its stack is not of the pool's shape
+inline constexpr uint32_t flag_drop_over = 16; // more jobs than the pool's maximum
+
+inline pool *job_owner(const job &j)
+{
+    return reinterpret_cast<pool *>(j.owner.load(std::memory_order_relaxed) &
+                                    ~owner_announced);
+}
+
+inline jobswitch_job *job_handle(const job &j)
+{
+    return reinterpret_cast<jobswitch_job *>(j.handle);
+}
+
+// Sets the calling thread's reason and returns answer.
+int job_fail(int reason, int answer);
+
+// The job of a handle whose generation is the current one, or NULL with the
+// calling thread's reason. Any thread.
+job *job_find(jobswitch_job *handle, int *reason);
+
+// The whole of jobswitch_start_job and jobswitch_pause_job.
+extern "C" int job_start(jobswitch_job **handle, int *ret, int (*func)(void *),
+                         void *args, size_t size);
+extern "C" int job_pause();
+
+// Is the caller on the current job's stack, or where a longjmp out of the job
+// has left it?
+bool job_is_left();
+
+// What a job keeps beside its block and its stack.
+void job_release_args(job &j);

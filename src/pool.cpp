@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "pool.h"
+
+#include <cerrno>
+#include <ctime>
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "valgrind.h"
+
+static constexpr size_t stack_bytes_default = 65536;
+static constexpr size_t guard_bytes_default = 16384;
+
+static constexpr uint32_t review_ends = 1024;
+static constexpr uint32_t review_ends_trimming = 64;
+static constexpr uint64_t review_ns = 1000000000;
+static constexpr size_t trim_batch = 256;  // about 150 microseconds
+static constexpr size_t refill_batch = 64;
+
+static std::atomic<const jobswitch_tool *> tool_set;
+
+void pool_set_tool(const jobswitch_tool *tool) { tool_set = tool; }
+
+static uint64_t clock_ns()
+{
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); // no system call
+    return uint64_t(now.tv_sec) * 1000000000 + uint64_t(now.tv_nsec);
+}
+uint64_t (*pool_clock_ns)() = clock_ns;
+
+// ---- lists -------------------------------------------------------------------
+
+static void list_push(job_list &list, job &j)
+{
+    j.next = list.head;
+    list.head = &j;
+    list.count++;
+}
+
+static job *list_pop(job_list &list)
+{
+    job *j = list.head;
+    if (j) {
+        list.head = j->next;
+        list.count--;
+    }
+    return j;
+}
+
+static bool announced(const pool &p) { return p.tool || valgrind_build; }
+
+static job *&hot_list(pool &p)
+{
+    return announced(p) ? p.hot_announced : p.hot;
+}
+
+static uint64_t finished(const pool &p)
+{
+    return p.finished_before + (p.review_period - p.until_review);
+}
+
+static size_t jobs_live(const pool &p)
+{
+    return size_t(p.started - finished(p) - p.discarded);
+}
+
+// doomed ones are no longer of use
+static size_t jobs_idle(const pool &p)
+{
+    return p.jobs_made - jobs_live(p) - p.doomed.count;
+}
+
+// ---- blocks ------------------------------------------------------------------
+
+// A block without a stack goes where it can be taken from again.
+static void block_put(pool &p, job &j)
+{
+    j.stack_top = nullptr;
+    j.owner.store(0, std::memory_order_relaxed);
+    if (wait_retired(j.wait))
+        return;
+    list_push(wait_begin(j.wait) ? p.bare : p.resting, j);
+}
+
+// Blocks of a chunk, without its header, which has the size of one.
+template <class F> static void for_each_block(arena_chunk *chunk, F f)
+{
+    auto base = reinterpret_cast<unsigned char *>(chunk);
+    for (size_t at = arena_chunk_bytes; (at -= JS_JOB_BYTES) > 0;)
+        f(*reinterpret_cast<job *>(base + at));
+}
+
+static job *block_take(pool &p, int *reason)
+{
+    job_list waiting = p.resting;
+    p.resting = {};
+    while (job *j = list_pop(waiting))
+        block_put(p, *j);
+    if (!p.bare.head) {
+        arena_chunk *chunk = arena_take(reason);
+        if (!chunk)
+            return nullptr;
+        chunk->next = p.chunks;
+        p.chunks = chunk;
+        for_each_block(chunk, [&p](job &j) { block_put(p, j); });
+        arena_view view = arena_look();
+        p.arena = view.base;
+        p.arena_bytes = view.bytes - JS_JOB_BYTES;
+    }
+    return list_pop(p.bare);
+}
+
+template <class F> static void for_each_job(pool &p, F f)
+{
+    for (arena_chunk *chunk = p.chunks; chunk; chunk = chunk->next)
+        for_each_block(chunk, [&f](job &j) {
+            if (j.stack_top)
+                f(j);
+        });
+}
+
+// ---- making and dropping jobs --------------------------------------------------
+
+// Whatever the caller's functions do, they find a pool that answers "not now".
+struct calling_scope {
+    pool &p;
+    explicit calling_scope(pool &p) : p(p) { p.calling = true; }
+    ~calling_scope() { p.calling = false; }
+};
+
+static job *job_make(pool &p, const stack_shape &shape, int *reason)
+{
+    job *j = block_take(p, reason);
+    if (!j)
+        return nullptr;
+    void *top;
+    {
+        calling_scope scope(p);
+        top = stack_take(p.stacks, shape, reason);
+    }
+    if (!top) {
+        block_put(p, *j);
+        return nullptr;
+    }
+    uint64_t word = j->wait.word.load(std::memory_order_relaxed);
+    j->ctx.link = nullptr;
+    j->handle = uintptr_t(wait_generation(word)) << 32 | arena_offset(j);
+    j->gate = announced(p) ? gate_announced : 0;
+    j->flags = 0;
+    j->stack_top = top;
+    j->owner.store(reinterpret_cast<uintptr_t>(&p) |
+                       (announced(p) ? owner_announced : 0),
+                   std::memory_order_relaxed);
+    if (p.tool && p.tool->root_add) {
+        stack_range range = stack_bounds(p.stacks, top);
+        p.tool->root_add(range.low, range.bytes);
+    }
+    if (p.stack_span < shape.stack_bytes)
+        p.stack_span = shape.stack_bytes;
+    p.jobs_made++;
+    return j;
+}
+
+static void forget_stack(pool &p, job &j)
+{
+    if (!p.tool)
+        return;
+    stack_range range = stack_bounds(p.stacks, j.stack_top);
+    if (p.tool->stack_forget)
+        p.tool->stack_forget(range.low, range.bytes);
+    if (p.tool->root_remove)
+        p.tool->root_remove(range.low, range.bytes);
+}
+
+// Ended or never started, out of all lists; its memory has been discarded.
+static void job_drop(pool &p, job &j)
+{
+    forget_stack(p, j);
+    {
+        calling_scope scope(p);
+        stack_give(p.stacks, j.stack_top);
+    }
+    block_put(p, j);
+    p.jobs_made--;
+}
+
+// Gives back the memory of up to most jobs of a list; passes on each.
+template <class F>
+static size_t discard(pool &p, job_list &list, size_t most, F pass_on)
+{
+    constexpr size_t batch = 128;
+    size_t done = 0;
+    while (done < most && list.count) {
+        job *jobs[batch];
+        void *tops[batch];
+        size_t count = 0;
+        for (; count < batch && done + count < most && list.count; count++) {
+            jobs[count] = list_pop(list);
+            tops[count] = jobs[count]->stack_top;
+        }
+        stack_discard(p.stacks, tops, count);
+        for (size_t i = 0; i < count; i++)
+            pass_on(*jobs[i]);
+        done += count;
+    }
+    return done;
+}
+
+static void drop(pool &p, job_list &list, size_t most)
+{
+    discard(p, list, most, [&p](job &j) { job_drop(p, j); });
+}
+
+static void drop_doomed(pool &p)
+{
+    if (p.doomed.head)
+        drop(p, p.doomed, p.doomed.count);
+}
+
+// A job with a stack of the caller's has no cold state: it is dropped.
+static size_t give_back(pool &p, job_list &list, size_t most)
+{
+    return discard(p, list, most, [&p](job &j) {
+        if (p.shape.alloc)
+            job_drop(p, j);
+        else
+            list_push(p.cold, j);
+    });
+}
+
+// The hot jobs as a list; they are hot no more.
+static job_list cool_down(pool &p)
+{
+    job *&hot = hot_list(p);
+    job_list list = {hot, jobs_idle(p) - p.spare.count - p.surplus.count -
+                              p.cold.count};
+    hot = nullptr;
+    return list;
+}
+
+static void list_append(job_list &list, job_list &more)
+{
+    job **end = &list.head;
+    while (*end)
+        end = &(*end)->next;
+    *end = more.head;
+    list.count += more.count;
+    more = {};
+}
+
+// ---- reviews -------------------------------------------------------------------
+
+// Once every so many ends, while the job that ends still counts as live.
+// Returns how many ends it is to the next.
+static uint32_t review(pool &p)
+{
+    if (p.flags & JOBSWITCH_KEEP_WARM)
+        return review_ends;
+    size_t warm = jobs_idle(p) - p.cold.count;
+    if (p.surplus.count && warm > p.initial_jobs && !p.shape.alloc) {
+        size_t most = warm - p.initial_jobs;
+        give_back(p, p.surplus, most < trim_batch ? most : trim_batch);
+        return p.surplus.count ? review_ends_trimming : review_ends;
+    }
+    uint64_t now_ns = pool_clock_ns();
+    if (now_ns - p.reviewed_ns < review_ns)
+        return review_ends;
+    p.reviewed_ns = now_ns;
+    if (p.surplus.count)
+        return review_ends; // kept, as initial_jobs or as the caller's stacks
+    job_list was_hot = cool_down(p);
+    p.surplus = p.spare;
+    p.spare = was_hot;
+    return p.surplus.count ? review_ends_trimming : review_ends;
+}
+
+static void count_end(pool &p)
+{
+    if (p.until_review > 1) {
+        p.until_review--;
+        return;
+    }
+    uint32_t next = review(p);
+    p.finished_before += p.review_period;
+    p.until_review = p.review_period = next;
+}
+
+// ---- taking and putting ----------------------------------------------------------
+
+static bool refill(pool &p)
+{
+    job_list &from = p.spare.head     ? p.spare
+                     : p.surplus.head ? p.surplus
+                                      : p.cold;
+    // In their order: the warmest is to come first.
+    job **end = &hot_list(p);
+    for (size_t i = 0; i < refill_batch && from.head; i++) {
+        *end = list_pop(from);
+        end = &(*end)->next;
+    }
+    *end = nullptr;
+    return hot_list(p);
+}
+
+job *pool_take(pool &p, int *reason)
+{
+    drop_doomed(p);
+    job *&hot = hot_list(p);
+    if (hot || refill(p)) {
+        job *j = hot;
+        hot = j->next;
+        return j;
+    }
+    if (p.max_jobs && p.jobs_made >= p.max_jobs) {
+        *reason = JOBSWITCH_E_MAX_JOBS;
+        return nullptr;
+    }
+    return job_make(p, p.shape, reason);
+}
+
+void pool_return(pool &p, job &j)
+{
+    j.next = hot_list(p);
+    hot_list(p) = &j;
+}
+
+void pool_put(pool &p, job &j)
+{
+    count_end(p);
+    bool usable = !(j.flags & flag_drop) &&
+                  !((j.flags & flag_drop_over) && p.max_jobs &&
+                    p.jobs_made - p.doomed.count > p.max_jobs);
+    if (j.flags & flag_revealed) {
+        if (!wait_end(j.wait, p.descriptors))
+            usable = false;
+        uint64_t word = j.wait.word.load(std::memory_order_relaxed);
+        j.handle = uintptr_t(wait_generation(word)) << 32 | uint32_t(j.handle);
+    }
+    j.flags = 0;
+    j.gate = announced(p) ? gate_announced : 0;
+    if (usable)
+        pool_return(p, j);
+    else
+        list_push(p.doomed, j);
+}
+
+// ---- opening ---------------------------------------------------------------------
+
+// New jobs, all or none.
+static bool make_ahead(pool &p, const stack_shape &shape, uint64_t flags,
+                       size_t count, job_list &made, int *reason)
+{
+    while (made.count < count) {
+        job *j = job_make(p, shape, reason);
+        if (!j) {
+            drop(p, made, made.count);
+            return false;
+        }
+        list_push(made, *j);
+    }
+    if (flags & JOBSWITCH_PREFAULT)
+        for (job *j = made.head; j; j = j->next)
+            stack_prefault(p.stacks, j->stack_top);
+    return true;
+}
+
+static void mark_live(pool &p, uint32_t flag)
+{
+    for_each_job(p, [flag](job &j) {
+        if (j.ctx.link || j.flags)
+            j.flags |= flag;
+    });
+}
+
+bool pool_open(pool &p, const jobswitch_options &options, int *reason)
+{
+    stack_shape shape = {options.stack_bytes ? options.stack_bytes
+                                             : stack_bytes_default,
+                         options.guard_bytes ? options.guard_bytes
+                                             : guard_bytes_default,
+                         options.stack_alloc, options.stack_free,
+                         options.stack_context};
+    if (options.max_jobs && options.initial_jobs > options.max_jobs) {
+        *reason = JOBSWITCH_E_INIT_OVER_MAX;
+        return false;
+    }
+    if (!stack_shape_check(shape, reason))
+        return false;
+    if (context_shadow_stack()) {
+        *reason = JOBSWITCH_E_SHADOW_STACK;
+        return false;
+    }
+    drop_doomed(p);
+    if (p.jobs_made == 0)
+        p.tool = tool_set;
+
+    // What is missing comes first: it is all that can fail.
+    bool reshape = p.opened && !(shape == p.shape);
+    size_t kept = reshape ? jobs_live(p) : p.jobs_made;
+    size_t missing = options.initial_jobs > kept ? options.initial_jobs - kept : 0;
+    job_list made = {};
+    if (!make_ahead(p, shape, options.flags, missing, made, reason))
+        return false;
+
+    // They are idle now, and in no list: nothing below may count them.
+    p.jobs_made -= made.count;
+    if (reshape) {
+        job_list was_hot = cool_down(p);
+        for (job_list *list : {&was_hot, &p.spare, &p.surplus, &p.cold})
+            drop(p, *list, list->count);
+        mark_live(p, flag_drop);
+    }
+    p.shape = shape;
+    p.max_jobs = options.max_jobs;
+    p.initial_jobs = options.initial_jobs;
+    p.flags = options.flags;
+    p.opened = true;
+    if (p.max_jobs && p.jobs_made + made.count > p.max_jobs) {
+        size_t over = p.jobs_made + made.count - p.max_jobs;
+        job_list was_hot = cool_down(p);
+        list_append(was_hot, p.spare);
+        p.spare = was_hot;
+        for (job_list *list : {&p.cold, &p.surplus, &p.spare}) {
+            size_t most = list->count < over ? list->count : over;
+            drop(p, *list, most);
+            over -= most;
+        }
+        if (over)
+            mark_live(p, flag_drop_over);
+    }
+    p.jobs_made += made.count;
+    if (options.flags & JOBSWITCH_PREFAULT) {
+        while (job *j = list_pop(made))
+            pool_return(p, *j);
+    } else {
+        list_append(made, p.cold);
+        p.cold = made;
+    }
+    return true;
+}
+
+// ---- closing ---------------------------------------------------------------------
+
+static void discard_live(pool &p, job &j)
+{
+    if (!(j.ctx.link || j.flags))
+        return;
+    job_release_args(j);
+    if (p.tool && p.tool->fiber_destroy)
+        p.tool->fiber_destroy(j.fiber);
+    wait_end(j.wait, p.descriptors);
+    p.discarded++;
+}
+
+void pool_close(pool &p)
+{
+    drop_doomed(p);
+    for_each_job(p, [&p](job &j) {
+        discard_live(p, j);
+        job_drop(p, j);
+    });
+    stack_source_close(p.stacks);
+    wait_cache_close(p.descriptors);
+    while (arena_chunk *chunk = p.chunks) {
+        p.chunks = chunk->next;
+        arena_give(chunk);
+    }
+    p.hot = p.hot_announced = nullptr;
+    p.spare = p.surplus = p.cold = p.resting = p.bare = {};
+    p.stacks.method = guard_method::none;
+    p.stack_span = 0;
+    p.max_jobs = p.initial_jobs = 0;
+    p.flags = 0;
+    p.opened = false;
+}
+
+// ---- threads -----------------------------------------------------------------------
+
+static pthread_mutex_t records_lock = PTHREAD_MUTEX_INITIALIZER;
+static pool *free_records;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pthread_key_t key;
+static bool key_made;
+
+static void thread_ended(void *record)
+{
+    pool &p = *static_cast<pool *>(record);
+    if (pool_thread_state.current) {
+        if (!job_is_left())
+            context_unwound(); // the thread ends inside a job
+        pool_thread_state.current = nullptr;
+    }
+    pool_close(p);
+    pool_thread_state.pool = nullptr;
+    pthread_mutex_lock(&records_lock);
+    p.next_free = free_records;
+    free_records = &p;
+    pthread_mutex_unlock(&records_lock);
+}
+
+static pool *record_take()
+{
+    pthread_mutex_lock(&records_lock);
+    pool *p = free_records;
+    if (p)
+        free_records = p->next_free;
+    pthread_mutex_unlock(&records_lock);
+    if (p)
+        return p;
+    void *memory = mmap(nullptr, sizeof(pool), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return nullptr;
+    p = static_cast<pool *>(memory);
+    wait_cache_init(p->descriptors);
+    return p;
+}
+
+pool *pool_here(int *reason)
+{
+    pool_thread &thread = pool_thread_state;
+    if (thread.pool)
+        return thread.pool;
+    pthread_once(&key_once,
+                 [] { key_made = pthread_key_create(&key, thread_ended) == 0; });
+    if (!key_made) {
+        *reason = JOBSWITCH_E_NO_THREAD_KEY;
+        return nullptr;
+    }
+    pool *p = record_take();
+    if (!p || pthread_setspecific(key, p) != 0) {
+        *reason = JOBSWITCH_E_NO_MEMORY;
+        if (p) {
+            pthread_mutex_lock(&records_lock);
+            p->next_free = free_records;
+            free_records = p;
+            pthread_mutex_unlock(&records_lock);
+        }
+        return nullptr;
+    }
+    p->started = p->finished_before = p->discarded = 0;
+    p->until_review = p->review_period = review_ends;
+    p->reviewed_ns = pool_clock_ns();
+    p->root_stack_low = p->root_stack_high = 0;
+    thread.pool = p;
+    return p;
+}
+
+// ---- looking in, giving back -------------------------------------------------------
+
+size_t pool_trim(pool &p, size_t keep_jobs)
+{
+    drop_doomed(p);
+    job_list was_hot = cool_down(p);
+    list_append(was_hot, p.spare);
+    list_append(was_hot, p.surplus);
+    p.spare = was_hot;
+    // The warmest stay: they come first.
+    job_list kept = {};
+    job **end = &kept.head;
+    while (kept.count < keep_jobs && p.spare.head) {
+        *end = list_pop(p.spare);
+        end = &(*end)->next;
+        kept.count++;
+    }
+    *end = nullptr;
+    size_t given = give_back(p, p.spare, p.spare.count);
+    p.spare = kept;
+    wait_cache_close(p.descriptors);
+    return given;
+}
+
+void pool_stats(const pool &p, jobswitch_stats &stats)
+{
+    size_t running = 0;
+    const job *j = pool_thread_state.current;
+    while (j) {
+        running++;
+        j = j->ctx.link == &p.root ? nullptr
+                                   : reinterpret_cast<const job *>(j->ctx.link);
+    }
+    stats.jobs_idle = jobs_idle(p);
+    stats.jobs_running = running;
+    stats.jobs_paused = jobs_live(p) - running;
+    stats.jobs_started = p.started;
+    stats.jobs_finished = finished(p);
+    stats.jobs_discarded = p.discarded;
+    stats.stacks_mapped = p.jobs_made;
+    stats.stack_bytes_resident_max = (p.jobs_made - p.cold.count) * p.stack_span;
+    stats.descriptors_open = p.descriptors.open;
+    stats.guard_method = guard_method_name(p.stacks.method);
+}

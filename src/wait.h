@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Wake state and wait descriptors. Knows no jobs: a wait_state lives through
+// generations, and a call for a generation that has ended does nothing.
+//
+// All that threads race for is one word, changed in single steps:
+//
+//      63        32 31        8 7   4     3        2      1    0
+//      generation   pins        0      retired  resting  fd  woken
+//
+//  woken    without fd: the wake is remembered here. With fd: 0 says that the
+//           descriptor is not readable (while nobody is pinned).
+//  fd       wait_state.fd is this generation's descriptor.
+//  pins     callers inside a system call on the descriptor, or about to attach
+//           one. While there are any, the state is not given to another
+//           generation, and its descriptor is neither closed nor passed on.
+//  resting  the generation ended while there were pins: the last one to leave
+//           closes the descriptor, if fd is set. Until then the state is not to
+//           be reused.
+//  retired  the last generation of all has ended.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <pthread.h>
+
+struct wait_state {
+    std::atomic<uint64_t> word;
+    std::atomic<int> fd;
+};
+
+inline uint32_t wait_generation(uint64_t word) { return uint32_t(word >> 32); }
+
+// Descriptors that a thread keeps for reuse. Never destroyed: another thread
+// may come to ask for one until the process ends.
+struct wait_cache {
+    pthread_mutex_t lock;
+    int *fds;
+    size_t count, capacity;
+    std::atomic<size_t> open; // these, those in use, and those resting
+};
+
+void wait_cache_init(wait_cache &cache);
+// Closes what is kept. Descriptors in use stay.
+void wait_cache_close(wait_cache &cache);
+
+// The states of a fresh (zeroed) or reused block. Returns false while a waker
+// is still inside a descriptor of an earlier generation, or for ever if the
+// block is retired.
+bool wait_begin(wait_state &state);
+bool wait_retired(const wait_state &state);
+
+// Ends the current generation: its descriptor goes to the cache, or is left
+// to the waker that is inside. Returns false if the state cannot be reused
+// now; see wait_begin. Owner only.
+bool wait_end(wait_state &state, wait_cache &cache);
+
+// For a generation; false if it has ended. Any thread; the first two also in a
+// signal handler (they keep errno).
+bool wait_wake(wait_state &state, uint32_t generation, wait_cache &cache);
+bool wait_clear(wait_state &state, uint32_t generation, wait_cache &cache);
+// The descriptor, made when first asked for; -1 with a reason.
+int wait_descriptor(wait_state &state, uint32_t generation, wait_cache &cache,
+                    int *reason);

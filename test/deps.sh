@@ -1,0 +1,84 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# deps.sh run|check|lint|all [MODE]: sees what a command needs and this machine
+# lacks, and installs it from Debian's packages where that is allowed. Where
+# nothing is missing it asks for no rights and touches no network.
+set -u
+
+what=${1:-all}
+mode=${2:-release}
+missing=
+
+# need PACKAGE TEST...: the package is missing unless the test succeeds
+need() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || missing="$missing $package"
+}
+tool() { command -v "$1"; }
+header() { printf '#include <stddef.h>\n#include <stdarg.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <%s>\n' "$1" | cc -E -x c -; }
+clang_runtime() { ls /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.tsan-*.a; }
+
+need gcc tool gcc
+need g++ tool g++
+need binutils tool objcopy
+need nasm tool nasm
+case $what in run | all)
+    need libssl-dev header openssl/async.h
+    need wrk tool wrk
+    need curl tool curl
+    ;;
+esac
+case $what in check | all)
+    need libcmocka-dev header cmocka.h
+    need libssl-dev header openssl/async.h
+    need gdb tool gdb
+    need strace tool strace
+    need pkgconf tool pkg-config
+    ;;
+esac
+case $what in check | lint | all)
+    need mandoc tool mandoc
+    ;;
+esac
+case $what:$mode in check:tsan | all:*)
+    need clang tool clang
+    need libclang-rt-14-dev clang_runtime
+    ;;
+esac
+case $what:$mode in check:valgrind | all:*)
+    need valgrind tool valgrind
+    need valgrind header valgrind/memcheck.h
+    ;;
+esac
+
+missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+missing=${missing% }
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" = 0 ]; then
+    sudo=
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    sudo='sudo -n'
+else
+    echo "missing packages, and no right to install them; please run: apt-get install $missing" >&2
+    exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "missing packages (Debian's names): $missing" >&2
+    exit 1
+fi
+echo "installing: $missing"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+# An up-to-date list only if the one here does not do.
+if $sudo apt-get install -y --no-install-recommends $missing >"$log" 2>&1 ||
+    { $sudo apt-get update && $sudo apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    rm -f "$log"
+    exit 0
+fi
+tail -n 5 "$log" >&2
+rm -f "$log"
+echo "could not install: $missing" >&2
+exit 1
