@@ -100,9 +100,11 @@ $(lib-a): $(objects)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
 
+# Without start files: there is nothing to construct, and the C library's carry
+# no mark of landing pads.
 $(lib-so): $(objects) src/jobswitch.map
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(flags-$(MODE)) -shared $(arch-ldflags) -Wl,-soname,$(@F) -Wl,-z,nodelete \
+	$(Q)$(CC) $(flags-$(MODE)) -shared -nostartfiles $(arch-ldflags) -Wl,-soname,$(@F) -Wl,-z,nodelete \
 	    -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(lib-link) \
 	    -Wl,--version-script,src/jobswitch.map $(LDFLAGS) -o $@ $(objects)
 

@@ -105,7 +105,7 @@ int jobswitch_set_tool(const jobswitch_tool *tool)
 {
     if (!tool)
         return job_fail(JOBSWITCH_E_NULL, 0);
-    if (tool->size != sizeof(jobswitch_tool))
+    if (tool->size < sizeof(jobswitch_tool))
         return job_fail(JOBSWITCH_E_STRUCT_SIZE, 0);
     pool_set_tool(tool);
     return 1;

@@ -255,22 +255,21 @@ static stack_slab *slab_add(stack_source &source, const stack_shape &shape)
 // know that, one by one.
 static bool advise(iovec *ranges, size_t count, int advice)
 {
-    size_t done = 0;
     if (count > 4) {
-        size_t bytes = 0, advised;
+        size_t bytes = 0;
         for (size_t i = 0; i < count; i++)
             bytes += ranges[i].iov_len;
         int self = int(syscall(SYS_pidfd_open, getpid(), 0));
         if (self >= 0) {
-            advised = size_t(syscall(SYS_process_madvise, self, ranges, count,
-                                     advice, 0));
+            long advised =
+                syscall(SYS_process_madvise, self, ranges, count, advice, 0);
             close(self);
-            if (advised == bytes)
+            if (advised >= 0 && size_t(advised) == bytes)
                 return true;
         }
     }
-    for (; done < count; done++)
-        if (madvise(ranges[done].iov_base, ranges[done].iov_len, advice) != 0)
+    for (size_t i = 0; i < count; i++)
+        if (madvise(ranges[i].iov_base, ranges[i].iov_len, advice) != 0)
             return false;
     return true;
 }
