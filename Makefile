@@ -74,17 +74,22 @@ version := $(shell sed -n 's/.*VERSION_STRING "\(.*\)"/\1/p' include/jobswitch/j
 lib-a := $(BUILD)/libjobswitch.a
 lib-so := $(BUILD)/libjobswitch.so.1
 
+# What was built with other words is built again.
+words := $(CC) $(CXX) $(NASM) $(CPPFLAGS) $(CFLAGS) $(CXXFLAGS) $(LDFLAGS)
+$(shell mkdir -p $(BUILD); echo '$(words)' | cmp -s - $(BUILD)/words || echo '$(words)' > $(BUILD)/words)
+again := Makefile arch/$(ARCH)/arch.mk $(BUILD)/words
+
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all
 all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so $(BUILD)/jobswitch.pc
 
-$(BUILD)/src/%.cpp.o: src/%.cpp
+$(BUILD)/src/%.cpp.o: src/%.cpp $(again)
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) $(common) $(lib-flags) $(arch-cxxflags) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/%.asm.o: %.asm $(BUILD)/offsets.inc
+$(BUILD)/%.asm.o: %.asm $(BUILD)/offsets.inc $(again)
 	$(call say,NASM,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NASM) -f $(arch-nasm-format) -g -w+all -w+error -I$(dir $<) -I$(BUILD)/ -MD $(@:.o=.d) -MP -MT $@ -o $@ $<
@@ -102,7 +107,7 @@ $(lib-a): $(objects)
 
 # Without start files: there is nothing to construct, and the C library's carry
 # no mark of landing pads.
-$(lib-so): $(objects) src/jobswitch.map
+$(lib-so): $(objects) src/jobswitch.map $(again)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(flags-$(MODE)) -shared -nostartfiles $(arch-ldflags) -Wl,-soname,$(@F) -Wl,-z,nodelete \
 	    -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(lib-link) \
@@ -124,12 +129,12 @@ $(BUILD)/jobswitch.pc: Makefile include/jobswitch/jobswitch.h
 # All are users of the public header; tests may look inside as well, and those
 # link the archive.
 
-$(BUILD)/%.c.o: %.c
+$(BUILD)/%.c.o: %.c $(again)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(common) $(user-c) $(more-flags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/%.cpp.o: %.cpp
+$(BUILD)/%.cpp.o: %.cpp $(again)
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) $(common) $(user-cxx) $(more-flags) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
