@@ -100,7 +100,17 @@ $(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
 	$(Q)mkdir -p $(@D)
 	$(Q)sed -n 's@/\*.*\*/@@; s/^#define \([A-Z_0-9]* ..*\)/%define \1/p' $^ > $@
 
-$(lib-a): $(objects)
+# One object, in which only the public names are global: a program that links
+# the archive may have a job_start of its own.
+$(BUILD)/jobswitch.o: $(objects)
+	$(Q)$(CC) $(flags-$(MODE)) -r -nostdlib -o $@ $^
+	$(Q)$(OBJCOPY) --localize-hidden $@
+
+# The tests' own, with all names.
+lib-inside := $(BUILD)/inside.a
+$(lib-a): $(BUILD)/jobswitch.o
+$(lib-inside): $(objects)
+$(lib-a) $(lib-inside):
 	$(call say,AR,$@)
 	$(Q)rm -f $@
 	$(Q)$(AR) rcs $@ $^
@@ -126,8 +136,7 @@ $(BUILD)/jobswitch.pc: Makefile include/jobswitch/jobswitch.h
 
 # ---- programs ----------------------------------------------------------------
 #
-# All are users of the public header; tests may look inside as well, and those
-# link the archive.
+# All are users of the public header; tests may look inside as well.
 
 $(BUILD)/%.c.o: %.c $(again)
 	$(call say,CC,$<)
@@ -169,8 +178,8 @@ run:
 
 # ---- tests -------------------------------------------------------------------
 #
-# test/NAME_test.{c,cpp} is a program of its own, linked with the archive;
-# those of shared-tests with the shared library. test/NAME_test.sh is run as it
+# test/NAME_test.{c,cpp} is a program of its own, linked with all of the library's
+# objects; those of shared-tests with the shared library. test/NAME_test.sh is run as it
 # is.
 
 shared-tests := beside_openssl plugin
@@ -180,7 +189,7 @@ test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
 test-scripts := $(wildcard test/*_test.sh)
 
 define test-rule
-$(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(lib-a))
+$(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(lib-inside))
 	$$(call link-with,$(if $(filter $(1),$(shared-tests)),$(with-so)) $$(libs-$(1)) -lcmocka -ldl)
 endef
 $(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
