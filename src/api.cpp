@@ -85,7 +85,7 @@ void jobswitch_cleanup_thread()
         job_fail(JOBSWITCH_E_REENTERED, 0);
         return;
     }
-    if (thread.current && !job_is_left()) {
+    if (!job_is_none(job_locate())) {
         job_fail(JOBSWITCH_E_IN_JOB, 0);
         return;
     }
@@ -95,7 +95,7 @@ void jobswitch_cleanup_thread()
 
 void jobswitch_cleanup(int cleanupthread)
 {
-    if (pool_thread_state.current && !job_is_left())
+    if (!job_is_none(job_locate()))
         job_fail(JOBSWITCH_E_IN_JOB, 0);
     else if (cleanupthread)
         jobswitch_cleanup_thread();

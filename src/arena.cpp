@@ -12,7 +12,7 @@
 // A handle's lower half is an offset, so at most 4 GiB; address space costs
 // nothing, but 8 million jobs are enough. Under a limit of address space
 // (RLIMIT_AS counts reserved memory too) the arena takes a small part of it.
-static constexpr size_t reserve_bytes_most = size_t(1) << 30;
+static constexpr size_t reserve_bytes_most = arena_blocks_most * JS_JOB_BYTES;
 static constexpr size_t reserve_bytes_least = size_t(1) << 20;
 static constexpr size_t limit_share = 64;
 static constexpr size_t commit_bytes = size_t(1) << 20;

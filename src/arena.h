@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "machine.h"
+
 // A chunk's first block is its header; blocks have JS_JOB_BYTES.
 inline constexpr size_t arena_chunk_bytes = 16384;
 
@@ -21,6 +23,9 @@ struct arena_view {
     size_t bytes;
 };
 arena_view arena_look();
+
+// There are never more blocks.
+inline constexpr size_t arena_blocks_most = (size_t(1) << 30) / JS_JOB_BYTES;
 
 // A chunk for the caller alone: zeroes, or as its last holder gave it back.
 // NULL with a reason (JOBSWITCH_E_NO_HANDLES, _NO_MEMORY). Any thread.

@@ -126,19 +126,20 @@ static bool on_root_stack(pool &p, uintptr_t address)
 // A job may run on a stack of its own making (another coroutine library's) and
 // pause there. But on the thread's stack, or on that of a job which waits for
 // this one, only a longjmp can have brought it.
-bool job_is_left()
+job_place job_locate()
 {
     job *current = pool_thread_state.current;
     if (!current)
-        return false;
+        return job_place::outside;
     pool &p = *job_owner(*current);
     auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
     if (on_stack_of(p, *current, here))
-        return false;
+        return job_place::inside;
     for (job *j = job_of(p, current->ctx.link); j; j = job_of(p, j->ctx.link))
         if (on_stack_of(p, *j, here))
-            return true;
-    return on_root_stack(p, here);
+            return job_place::left_to_job;
+    return on_root_stack(p, here) ? job_place::left_to_thread
+                                  : job_place::inside;
 }
 
 void context_unwound()
@@ -180,8 +181,8 @@ ANNOUNCE void announce_enter(pool &p, const context *from, void *keep)
     const jobswitch_tool *tool = p.tool;
     if (!tool || !tool->stack_enter)
         return;
-    const void *low;
-    size_t bytes;
+    const void *low = nullptr;
+    size_t bytes = 0;
     tool->stack_enter(keep, &low, &bytes);
     if (from == &p.root) {
         p.root_low = low;
@@ -221,12 +222,14 @@ static bool prepare(pool &p, job &j, int (*func)(void *), const void *args,
                     size_t size, int *reason)
 {
     stack_range range = stack_bounds(p.stacks, j.stack_top);
+    if (!args)
+        size = 0;
     if (size > SIZE_MAX / 2) {
         *reason = JOBSWITCH_E_SIZE;
         return false;
     }
     void *heap = nullptr;
-    if (args && size > JS_ENTRY_ARGS_BYTES && size > range.bytes / 4) {
+    if (size > JS_ENTRY_ARGS_BYTES && size > range.bytes / 4) {
         heap = aligned_alloc(64, (size + 63) & ~size_t(63));
         if (!heap) {
             *reason = JOBSWITCH_E_NO_MEMORY;
@@ -242,7 +245,7 @@ static bool prepare(pool &p, job &j, int (*func)(void *), const void *args,
         end -= (size + 63) & ~size_t(63);
         copy = end;
     }
-    if (args && size)
+    if (size)
         memcpy(copy, args, size);
     *record = {func, copy, heap};
     j.flags |= flag_portable | (heap ? flag_args_heap : 0);
@@ -331,7 +334,7 @@ int job_start(jobswitch_job **handle, int *ret, int (*func)(void *), void *args,
     pool *p = pool_thread_state.pool;
     if (p && p->calling)
         return job_fail(JOBSWITCH_E_REENTERED, JOBSWITCH_ERR);
-    if (job_is_left())
+    if (job_is_left(job_locate()))
         return job_fail(JOBSWITCH_E_JOB_LEFT, JOBSWITCH_ERR);
     if (!*handle)
         return start_new(handle, ret, func, args, size);
@@ -349,9 +352,11 @@ int job_pause()
     job *j = pool_thread_state.current;
     if (!j || (j->gate & gate_blocks))
         return 1;
-    if (job_is_left())
-        return job_fail(JOBSWITCH_E_JOB_LEFT, 0);
     pool &p = *job_owner(*j);
+    if (p.calling)
+        return job_fail(JOBSWITCH_E_REENTERED, 0);
+    if (job_is_left(job_locate()))
+        return job_fail(JOBSWITCH_E_JOB_LEFT, 0);
     context *starter = j->ctx.link;
     *p.job_out = job_handle(*j);
     j->flags |= flag_revealed;

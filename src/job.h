@@ -44,7 +44,8 @@ inline constexpr uintptr_t owner_announced = 1;
 
 inline constexpr uint32_t gate_nested = 1u << 31;    // its starter is a job
 inline constexpr uint32_t gate_announced = 1u << 30; // a tool is to be told
-inline constexpr uint32_t gate_blocks = gate_announced - 1;
+inline constexpr uint32_t gate_calling = 1u << 29;   // in a function of the caller's
+inline constexpr uint32_t gate_blocks = gate_calling - 1;
 
 inline constexpr uint32_t flag_revealed = JS_FLAG_REVEALED; // handle was given out
 inline constexpr uint32_t flag_portable = 2;  // started by job_start
@@ -75,9 +76,20 @@ extern "C" int job_start(jobswitch_job **handle, int *ret, int (*func)(void *),
                          void *args, size_t size);
 extern "C" int job_pause();
 
-// Is the caller on the current job's stack, or where a longjmp out of the job
-// has left it?
-bool job_is_left();
+// Where the caller stands, in view of the current job: on its stack (or one of
+// the job's own making), or where a longjmp out of the job has brought it.
+enum class job_place { outside, inside, left_to_job, left_to_thread };
+job_place job_locate();
+
+inline bool job_is_left(job_place place)
+{
+    return place == job_place::left_to_job || place == job_place::left_to_thread;
+}
+// Nothing stands on a stack of the pool.
+inline bool job_is_none(job_place place)
+{
+    return place == job_place::outside || place == job_place::left_to_thread;
+}
 
 // What a job keeps beside its block and its stack.
 void job_release_args(job &j);

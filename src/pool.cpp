@@ -5,6 +5,7 @@
 #include <ctime>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "valgrind.h"
 
@@ -125,8 +126,18 @@ template <class F> static void for_each_job(pool &p, F f)
 // Whatever the caller's functions do, they find a pool that answers "not now".
 struct calling_scope {
     pool &p;
-    explicit calling_scope(pool &p) : p(p) { p.calling = true; }
-    ~calling_scope() { p.calling = false; }
+    explicit calling_scope(pool &p) : p(p)
+    {
+        p.calling = true;
+        if (job *j = pool_thread_state.current)
+            j->gate |= gate_calling;
+    }
+    ~calling_scope()
+    {
+        p.calling = false;
+        if (job *j = pool_thread_state.current)
+            j->gate &= ~gate_calling;
+    }
 };
 
 static job *job_make(pool &p, const stack_shape &shape, int *reason)
@@ -387,8 +398,8 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
     }
     if (!stack_shape_check(shape, reason))
         return false;
-    if (context_shadow_stack()) {
-        *reason = JOBSWITCH_E_SHADOW_STACK;
+    if (options.initial_jobs > arena_blocks_most) {
+        *reason = JOBSWITCH_E_NO_HANDLES;
         return false;
     }
     drop_doomed(p);
@@ -455,6 +466,9 @@ static void discard_live(pool &p, job &j)
 
 void pool_close(pool &p)
 {
+    // A child after fork shares its parent's descriptors: they are closed, but
+    // what the parent waits for is not taken from it.
+    p.descriptors.shared = p.process != getpid();
     drop_doomed(p);
     for_each_job(p, [&p](job &j) {
         discard_live(p, j);
@@ -473,6 +487,8 @@ void pool_close(pool &p)
     p.max_jobs = p.initial_jobs = 0;
     p.flags = 0;
     p.opened = false;
+    p.process = getpid();
+    p.descriptors.shared = false;
 }
 
 // ---- threads -----------------------------------------------------------------------
@@ -486,11 +502,9 @@ static bool key_made;
 static void thread_ended(void *record)
 {
     pool &p = *static_cast<pool *>(record);
-    if (pool_thread_state.current) {
-        if (!job_is_left())
-            context_unwound(); // the thread ends inside a job
-        pool_thread_state.current = nullptr;
-    }
+    if (!job_is_none(job_locate()))
+        context_unwound(); // the thread ends inside a job
+    pool_thread_state.current = nullptr;
     pool_close(p);
     pool_thread_state.pool = nullptr;
     pthread_mutex_lock(&records_lock);
@@ -522,6 +536,10 @@ pool *pool_here(int *reason)
     pool_thread &thread = pool_thread_state;
     if (thread.pool)
         return thread.pool;
+    if (context_shadow_stack()) {
+        *reason = JOBSWITCH_E_SHADOW_STACK;
+        return nullptr;
+    }
     pthread_once(&key_once,
                  [] { key_made = pthread_key_create(&key, thread_ended) == 0; });
     if (!key_made) {
@@ -543,6 +561,7 @@ pool *pool_here(int *reason)
     p->until_review = p->review_period = review_ends;
     p->reviewed_ns = pool_clock_ns();
     p->root_stack_low = p->root_stack_high = 0;
+    p->process = getpid();
     thread.pool = p;
     return p;
 }

@@ -59,6 +59,7 @@ struct pool {
     stack_shape shape;
     stack_source stacks;
     wait_cache descriptors;
+    int process;  // whose descriptors these are
     bool opened;  // has limits
     bool calling; // in a function of the caller's
 

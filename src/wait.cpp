@@ -39,6 +39,7 @@ void wait_cache_init(wait_cache &cache)
     cache.fds = nullptr;
     cache.count = cache.capacity = 0;
     cache.open = 0;
+    cache.shared = false;
 }
 
 void wait_cache_close(wait_cache &cache)
@@ -126,7 +127,7 @@ bool wait_end(wait_state &state, wait_cache &cache)
             return false;
         if (word & has_fd) {
             int fd = state.fd.load(std::memory_order_relaxed);
-            if (word & woken)
+            if ((word & woken) && !cache.shared)
                 make_unreadable(fd);
             pthread_mutex_lock(&cache.lock);
             cache_put(cache, fd);

@@ -39,6 +39,7 @@ struct wait_cache {
     int *fds;
     size_t count, capacity;
     std::atomic<size_t> open; // these, those in use, and those resting
+    bool shared; // with another process: to be closed, not to be read
 };
 
 void wait_cache_init(wait_cache &cache);

@@ -112,7 +112,7 @@ typedef struct jobswitch_options {
     size_t max_jobs;     /* 0: no limit */
     size_t initial_jobs; /* made at once; at most max_jobs, unless that is 0 */
     size_t stack_bytes;  /* usable stack of a job; 0: 65536; rounded up to pages */
-    size_t guard_bytes;  /* guard below each stack; 0: 16384; rounded up to pages */
+    size_t guard_bytes;  /* guard below each stack, at least; 0: 16384 */
     /* Both or neither. Where set, the stacks are the caller's, and so are
      * their guards. stack_alloc returns stack_bytes bytes, readable and
      * writable, or NULL; stack_free gets the same pointer and size back, on
@@ -177,8 +177,8 @@ JOBSWITCH_API int jobswitch_get_wait_fd(jobswitch_job *job);
 
 /* Marks the job as woken, until jobswitch_clear_wake(). Any number of times,
  * before or after the pause and the call of jobswitch_get_wait_fd(). For a
- * job that has ended: nothing. Threads: any; signal handlers: yes; errno is
- * kept. */
+ * job that has ended: nothing. NULL, or what is no handle: nothing, with a
+ * reason. Threads: any; signal handlers: yes; errno is kept. */
 JOBSWITCH_API void jobswitch_wake(jobswitch_job *job);
 
 /* Takes the mark back. Threads: any; signal handlers: yes; errno is kept. */
@@ -208,9 +208,11 @@ typedef struct jobswitch_stats {
 JOBSWITCH_API int jobswitch_get_stats(jobswitch_stats *stats);
 
 /* Gives back the memory of idle stacks at once, all but keep_jobs of them,
- * and closes the descriptors that no job uses. (By itself the pool gives back
- * what has lain unused for a second or more, a batch at a time.) Returns how
- * many stacks were given back. Inside a job: yes. Signal handlers: no. */
+ * and closes the descriptors that no job uses. Jobs on stacks of the caller's
+ * are dropped, and stack_free gets the stacks. Returns how many stacks were
+ * given back. (By itself the pool gives back what has lain unused for a second
+ * or more, a batch at a time, but for initial_jobs of them and the caller's.)
+ * Inside a job: yes. Signal handlers: no. */
 JOBSWITCH_API size_t jobswitch_trim_thread(size_t keep_jobs);
 
 /* Why the last failing call of this thread failed: JOBSWITCH_E_*. A call that
