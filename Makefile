@@ -89,10 +89,12 @@ $(BUILD)/src/%.cpp.o: src/%.cpp $(again)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) $(common) $(lib-flags) $(arch-cxxflags) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
+# A run of its own for what it includes: NASM 2.16's -MD names none of it.
 $(BUILD)/%.asm.o: %.asm $(BUILD)/offsets.inc $(again)
 	$(call say,NASM,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(NASM) -f $(arch-nasm-format) -g -w+all -w+error -I$(dir $<) -I$(BUILD)/ -MD $(@:.o=.d) -MP -MT $@ -o $@ $<
+	$(Q)$(NASM) -I$(dir $<) -I$(BUILD)/ -M -MP -MT $@ $< > $(@:.o=.d)
+	$(Q)$(NASM) -f $(arch-nasm-format) -g -w+all -w+error -I$(dir $<) -I$(BUILD)/ -o $@ $<
 	$(Q)$(OBJCOPY) --discard-all $@
 
 # The offsets that assembly shares with C++, in NASM's words.

@@ -118,10 +118,7 @@ int jobswitch_in_job() { return pool_thread_state.current != nullptr; }
 jobswitch_job *jobswitch_get_current_job()
 {
     job *j = pool_thread_state.current;
-    if (!j)
-        return nullptr;
-    j->flags |= flag_revealed;
-    return job_handle(*j);
+    return j ? job_reveal(*j) : nullptr;
 }
 
 void jobswitch_block_pause()

@@ -59,13 +59,24 @@ job *job_find(jobswitch_job *handle, int *reason)
         return nullptr;
     }
     job *j = reinterpret_cast<job *>(view.base + offset);
+    // The job may end at any time from here on: what is done with it is done
+    // for this generation.
     uint32_t now = wait_generation(j->wait.word.load(std::memory_order_acquire));
-    if (generation != now || wait_retired(j->wait)) {
-        *reason = generation > now || generation == 0 ? JOBSWITCH_E_UNKNOWN_JOB
-                                                      : JOBSWITCH_E_FINISHED;
-        return nullptr;
-    }
-    return j;
+    if (generation == now && !wait_retired(j->wait) && !job_is_secret(*j))
+        return j;
+    *reason = generation >= now || generation == 0 ? JOBSWITCH_E_UNKNOWN_JOB
+                                                   : JOBSWITCH_E_FINISHED;
+    if (wait_retired(j->wait) && generation == now)
+        *reason = JOBSWITCH_E_FINISHED;
+    return nullptr;
+}
+
+void job_renew_handle(job &j)
+{
+    uint64_t word = j.wait.word.load(std::memory_order_relaxed);
+    j.handle.store(uintptr_t(wait_generation(word)) << 32 | arena_offset(&j) |
+                       JS_HANDLE_SECRET,
+                   std::memory_order_relaxed);
 }
 
 // One that can be resumed here and now.
@@ -80,8 +91,6 @@ static job *find_paused(jobswitch_job *handle, int *reason)
         *reason = JOBSWITCH_E_RUNNING;
     else if (j->ctx.link)
         *reason = JOBSWITCH_E_WAITING;
-    else if (!(j->flags & flag_revealed))
-        *reason = JOBSWITCH_E_UNKNOWN_JOB; // nobody was given this handle
     else
         return j;
     return nullptr;
@@ -222,12 +231,6 @@ static bool prepare(pool &p, job &j, int (*func)(void *), const void *args,
                     size_t size, int *reason)
 {
     stack_range range = stack_bounds(p.stacks, j.stack_top);
-    if (!args)
-        size = 0;
-    if (size > SIZE_MAX / 2) {
-        *reason = JOBSWITCH_E_SIZE;
-        return false;
-    }
     void *heap = nullptr;
     if (size > JS_ENTRY_ARGS_BYTES && size > range.bytes / 4) {
         heap = aligned_alloc(64, (size + 63) & ~size_t(63));
@@ -305,6 +308,10 @@ static int start_new(jobswitch_job **handle, int *ret, int (*func)(void *),
 {
     if (!func)
         return job_fail(JOBSWITCH_E_NULL, JOBSWITCH_ERR);
+    if (!args)
+        size = 0;
+    if (size > SIZE_MAX / 2)
+        return job_fail(JOBSWITCH_E_SIZE, JOBSWITCH_ERR);
     int reason;
     pool *p = pool_here(&reason);
     if (!p)
@@ -358,8 +365,7 @@ int job_pause()
     if (job_is_left(job_locate()))
         return job_fail(JOBSWITCH_E_JOB_LEFT, 0);
     context *starter = j->ctx.link;
-    *p.job_out = job_handle(*j);
-    j->flags |= flag_revealed;
+    *p.job_out = job_reveal(*j);
     j->gate &= ~gate_nested;
     pool_thread_state.current = job_of(p, starter);
     void *keep = nullptr;

@@ -4,9 +4,9 @@
 //
 // A block is one of
 //   bare      no stack                          stack_top NULL
-//   idle      in a list of the pool             flags 0, link NULL
+//   idle      in a list of the pool             handle secret, link NULL
 //   running   or waiting for a job it started   link set
-//   paused                                      revealed, link NULL
+//   paused                                      handle not secret, link NULL
 // and no field says so twice.
 #pragma once
 
@@ -23,8 +23,9 @@ struct pool;
 
 struct job {
     context ctx;
-    // generation << 32 | offset in the arena: what the user holds
-    uintptr_t handle;
+    // generation << 32 | offset in the arena: what the user holds. With
+    // JS_HANDLE_SECRET until it is first given out: it can be nobody's yet.
+    std::atomic<uintptr_t> handle;
     // the pool; with owner_announced: the fast path keeps out
     std::atomic<uintptr_t> owner;
     union {
@@ -47,11 +48,10 @@ inline constexpr uint32_t gate_announced = 1u << 30; // a tool is to be told
 inline constexpr uint32_t gate_calling = 1u << 29;   // in a function of the caller's
 inline constexpr uint32_t gate_blocks = gate_calling - 1;
 
-inline constexpr uint32_t flag_revealed = JS_FLAG_REVEALED; // handle was given out
-inline constexpr uint32_t flag_portable = 2;  // started by job_start
-inline constexpr uint32_t flag_args_heap = 4; // its args are in memory of their own
-inline constexpr uint32_t flag_drop = 8;      // its stack is not of the pool's shape
-inline constexpr uint32_t flag_drop_over = 16; // more jobs than the pool's maximum
+inline constexpr uint32_t flag_portable = 1;  // started by job_start
+inline constexpr uint32_t flag_args_heap = 2; // its args are in memory of their own
+inline constexpr uint32_t flag_drop = 4;      // its stack is not of the pool's shape
+inline constexpr uint32_t flag_drop_over = 8; // more jobs than the pool's maximum
 
 inline pool *job_owner(const job &j)
 {
@@ -59,16 +59,29 @@ inline pool *job_owner(const job &j)
                                     ~owner_announced);
 }
 
-inline jobswitch_job *job_handle(const job &j)
+inline bool job_is_secret(const job &j)
 {
-    return reinterpret_cast<jobswitch_job *>(j.handle);
+    return j.handle.load(std::memory_order_relaxed) & JS_HANDLE_SECRET;
+}
+
+inline bool job_is_live(const job &j) { return j.ctx.link || !job_is_secret(j); }
+
+// A new handle for the block's current generation.
+void job_renew_handle(job &j);
+
+// The handle, to be given to somebody. The job's own thread.
+inline jobswitch_job *job_reveal(job &j)
+{
+    uintptr_t handle = j.handle.load(std::memory_order_relaxed) &
+                       ~uintptr_t(JS_HANDLE_SECRET);
+    j.handle.store(handle, std::memory_order_relaxed);
+    return reinterpret_cast<jobswitch_job *>(handle);
 }
 
 // Sets the calling thread's reason and returns answer.
 int job_fail(int reason, int answer);
 
-// The job of a handle whose generation is the current one, or NULL with the
-// calling thread's reason. Any thread.
+// The live job of a handle, or NULL with the reason. Any thread.
 job *job_find(jobswitch_job *handle, int *reason);
 
 // The whole of jobswitch_start_job and jobswitch_pause_job.

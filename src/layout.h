@@ -16,8 +16,8 @@
 #define JS_JOB_WAIT (JS_CONTEXT_BYTES + 32)
 #define JS_JOB_STACK_TOP (JS_CONTEXT_BYTES + 48)
 
-/* job.flags */
-#define JS_FLAG_REVEALED 1
+/* job.handle: nobody has been given it */
+#define JS_HANDLE_SECRET 1
 
 /* job.wait: the generation in the upper half; in the lower half */
 #define JS_WAIT_WOKEN 1

@@ -78,6 +78,7 @@ static size_t jobs_idle(const pool &p)
 static void block_put(pool &p, job &j)
 {
     j.stack_top = nullptr;
+    j.handle.store(JS_HANDLE_SECRET, std::memory_order_relaxed);
     j.owner.store(0, std::memory_order_relaxed);
     if (wait_retired(j.wait))
         return;
@@ -126,15 +127,21 @@ template <class F> static void for_each_job(pool &p, F f)
 // Whatever the caller's functions do, they find a pool that answers "not now".
 struct calling_scope {
     pool &p;
+    job *hot = p.hot;
+    size_t arena_bytes = p.arena_bytes;
     explicit calling_scope(pool &p) : p(p)
     {
         p.calling = true;
+        p.hot = nullptr; // the fast path finds nothing to start
+        p.arena_bytes = 0; // or to resume
         if (job *j = pool_thread_state.current)
             j->gate |= gate_calling;
     }
     ~calling_scope()
     {
         p.calling = false;
+        p.hot = hot;
+        p.arena_bytes = arena_bytes;
         if (job *j = pool_thread_state.current)
             j->gate &= ~gate_calling;
     }
@@ -154,9 +161,8 @@ static job *job_make(pool &p, const stack_shape &shape, int *reason)
         block_put(p, *j);
         return nullptr;
     }
-    uint64_t word = j->wait.word.load(std::memory_order_relaxed);
     j->ctx.link = nullptr;
-    j->handle = uintptr_t(wait_generation(word)) << 32 | arena_offset(j);
+    job_renew_handle(*j);
     j->gate = announced(p) ? gate_announced : 0;
     j->flags = 0;
     j->stack_top = top;
@@ -342,11 +348,11 @@ void pool_put(pool &p, job &j)
     bool usable = !(j.flags & flag_drop) &&
                   !((j.flags & flag_drop_over) && p.max_jobs &&
                     p.jobs_made - p.doomed.count > p.max_jobs);
-    if (j.flags & flag_revealed) {
+    // A handle that nobody was given may serve again.
+    if (!job_is_secret(j)) {
         if (!wait_end(j.wait, p.descriptors))
             usable = false;
-        uint64_t word = j.wait.word.load(std::memory_order_relaxed);
-        j.handle = uintptr_t(wait_generation(word)) << 32 | uint32_t(j.handle);
+        job_renew_handle(j);
     }
     j.flags = 0;
     j.gate = announced(p) ? gate_announced : 0;
@@ -362,10 +368,14 @@ void pool_put(pool &p, job &j)
 static bool make_ahead(pool &p, const stack_shape &shape, uint64_t flags,
                        size_t count, job_list &made, int *reason)
 {
+    guard_method method = p.stacks.method;
+    size_t span = p.stack_span;
     while (made.count < count) {
         job *j = job_make(p, shape, reason);
         if (!j) {
             drop(p, made, made.count);
+            p.stacks.method = method;
+            p.stack_span = span;
             return false;
         }
         list_push(made, *j);
@@ -379,7 +389,7 @@ static bool make_ahead(pool &p, const stack_shape &shape, uint64_t flags,
 static void mark_live(pool &p, uint32_t flag)
 {
     for_each_job(p, [flag](job &j) {
-        if (j.ctx.link || j.flags)
+        if (job_is_live(j))
             j.flags |= flag;
     });
 }
@@ -455,7 +465,7 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
 
 static void discard_live(pool &p, job &j)
 {
-    if (!(j.ctx.link || j.flags))
+    if (!job_is_live(j))
         return;
     job_release_args(j);
     if (p.tool && p.tool->fiber_destroy)

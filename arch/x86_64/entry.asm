@@ -99,27 +99,45 @@ exported jobswitch_start_job
         mov     [r10 + JS_POOL_RET_OUT], rsi
         sub     r9, r8
         and     r9, -64
-        ; rcx = from, r9 = to, r8 = bytes; rsi, rdi and xmm are free
+        ; rcx = from, r9 = to, r8 = bytes; rsi, rdi and xmm are free.
+        ; The sizes of structs go in words: the caller has just stored their
+        ; members, and a wider load than those stores would wait for them to
+        ; reach the cache.
         cmp     r8d, 16
         jb      .copy_small
-        movups  xmm0, [rcx]
-        movups  xmm1, [rcx + r8 - 16]
-        cmp     r8d, 32
-        ja      .copy_large
-        movups  [r9], xmm0
-        movups  [r9 + r8 - 16], xmm1
-        mov     rcx, r9
-        jmp     .enter_stored
-
-.copy_large:                            ; 33 to 1024: both ends, then between
-        movups  xmm2, [rcx + 16]
-        movups  xmm3, [rcx + r8 - 32]
-        movups  [r9], xmm0
-        movups  [r9 + 16], xmm2
-        movups  [r9 + r8 - 32], xmm3
-        movups  [r9 + r8 - 16], xmm1
         cmp     r8d, 64
+        ja      .copy_large
+        mov     rsi, [rcx]
+        mov     rdi, [rcx + 8]
+        mov     [r9], rsi
+        mov     [r9 + 8], rdi
+        mov     rsi, [rcx + r8 - 8]
+        mov     rdi, [rcx + r8 - 16]
+        mov     [r9 + r8 - 8], rsi
+        mov     [r9 + r8 - 16], rdi
+        cmp     r8d, 32
         jbe     .copied
+        mov     rsi, [rcx + 16]
+        mov     rdi, [rcx + 24]
+        mov     [r9 + 16], rsi
+        mov     [r9 + 24], rdi
+        cmp     r8d, 48
+        jbe     .copied
+        mov     rsi, [rcx + r8 - 24]
+        mov     rdi, [rcx + r8 - 32]
+        mov     [r9 + r8 - 24], rsi
+        mov     [r9 + r8 - 32], rdi
+        jmp     .copied
+
+.copy_large:                            ; 65 to 1024: both ends, then between
+        movups  xmm0, [rcx]
+        movups  xmm1, [rcx + 16]
+        movups  xmm2, [rcx + r8 - 32]
+        movups  xmm3, [rcx + r8 - 16]
+        movups  [r9], xmm0
+        movups  [r9 + 16], xmm1
+        movups  [r9 + r8 - 32], xmm2
+        movups  [r9 + r8 - 16], xmm3
         mov     edi, 32                 ; in steps of 32 while they do not
 .copy_next:                             ; reach into the last 32
         movups  xmm0, [rcx + rdi]
@@ -184,15 +202,16 @@ exported jobswitch_start_job
 
         ; eax = func's value, rsp as before the call
         mov     rdx, [rsp]              ; the job
-        mov     esi, [rdx + JS_JOB_FLAGS]
+        cmp     dword [rdx + JS_JOB_FLAGS], 0
+        jne     .end_other
         cmp     dword [rdx + JS_JOB_GATE], 0
         jne     .end_other
         mov     rcx, [rdx + JS_JOB_OWNER] ; the pool: the gate is open
         mov     edi, [rcx + JS_POOL_UNTIL_REVIEW]
         dec     edi
         jz      .end_other
-        test    esi, esi
-        jnz     .end_revealed
+        test    byte [rdx + JS_JOB_HANDLE], JS_HANDLE_SECRET
+        jz      .end_revealed
 
         ; It has never paused and nobody has its handle: the caller's registers
         ; are as they were, and the handle may serve again.
@@ -226,10 +245,8 @@ exported jobswitch_start_job
         ud2
 
 .end_revealed:
-        ; rdx = job, rcx = pool, esi = flags, edi = finishes until the next
-        ; review, less this one; eax = func's value
-        cmp     esi, JS_FLAG_REVEALED
-        jne     .end_other
+        ; rdx = job, rcx = pool, edi = ends until the next review, less this
+        ; one; eax = func's value
         ; The handle is known to others: end its generation, in one step with
         ; their wakes. A wait descriptor, or the last generation: not here.
         mov     r8d, eax
@@ -245,9 +262,8 @@ exported jobswitch_start_job
         lock cmpxchg [rdx + JS_JOB_WAIT], rsi
         jne     .end_generation
         mov     eax, [rdx + JS_JOB_HANDLE]
-        or      rsi, rax
+        lea     rsi, [rsi + rax + JS_HANDLE_SECRET]
         mov     [rdx + JS_JOB_HANDLE], rsi
-        mov     dword [rdx + JS_JOB_FLAGS], 0
         mov     [rcx + JS_POOL_UNTIL_REVIEW], edi
         mov     rsi, [rcx + JS_POOL_RET_OUT]
         mov     [rsi], r8d
@@ -307,8 +323,9 @@ exported jobswitch_pause_job
         ; rdx = job, rcx = pool = its starter's context, rax = TLS offset
         mov     rsi, [rcx + JS_POOL_JOB_OUT]
         mov     rdi, [rdx + JS_JOB_HANDLE]
+        and     rdi, ~JS_HANDLE_SECRET
+        mov     [rdx + JS_JOB_HANDLE], rdi
         mov     [rsi], rdi
-        or      dword [rdx + JS_JOB_FLAGS], JS_FLAG_REVEALED
         mov     qword [fs:rax + JS_THREAD_CURRENT], 0
         save_context rdx, rsi, DW_RSI
         mov     eax, 2                  ; JOBSWITCH_PAUSE
