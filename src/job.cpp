@@ -199,6 +199,35 @@ ANNOUNCE void announce_enter(pool &p, const context *from, void *keep)
     }
 }
 
+// While a job runs, a tool takes the job's stack for all that the thread has:
+// the thread's own, and its registers, are memory to look for pointers in.
+struct starter_roots {
+    const jobswitch_tool *tool;
+    const pool &p;
+    const unsigned char *low;
+    size_t bytes = 0;
+
+    starter_roots(pool &p, const jobswitch_tool *tool) : tool(tool), p(p)
+    {
+        constexpr uintptr_t frame_bytes = 1024; // of whoever switches
+        auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+        if (!tool || !tool->root_add || pool_thread_state.current ||
+            !on_root_stack(p, here - frame_bytes))
+            return;
+        low = reinterpret_cast<const unsigned char *>(here - frame_bytes);
+        bytes = p.root_stack_high - (here - frame_bytes);
+        tool->root_add(low, bytes);
+        tool->root_add(&p.root, sizeof p.root);
+    }
+    ~starter_roots()
+    {
+        if (!bytes)
+            return;
+        tool->root_remove(&p.root, sizeof p.root);
+        tool->root_remove(low, bytes);
+    }
+};
+
 // ---- start -------------------------------------------------------------------------
 
 // What a start leaves at the end of the job's stack, below the arguments.
@@ -276,6 +305,7 @@ static int enter(pool &p, job &j, bool fresh, jobswitch_job **handle, int *ret)
     j.ctx.link = here;
 
     const jobswitch_tool *tool = p.tool;
+    starter_roots roots(p, tool);
     stack_range range = {};
     void *fiber = nullptr;
     if (tool) {

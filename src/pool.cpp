@@ -103,6 +103,9 @@ static job *block_take(pool &p, int *reason)
         arena_chunk *chunk = arena_take(reason);
         if (!chunk)
             return nullptr;
+        // Registers of paused jobs may hold the only pointer to something.
+        if (p.tool && p.tool->root_add)
+            p.tool->root_add(chunk, arena_chunk_bytes);
         chunk->next = p.chunks;
         p.chunks = chunk;
         for_each_block(chunk, [&p](job &j) { block_put(p, j); });
@@ -413,7 +416,7 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
         return false;
     }
     drop_doomed(p);
-    if (p.jobs_made == 0)
+    if (!p.chunks)
         p.tool = tool_set;
 
     // What is missing comes first: it is all that can fail.
@@ -488,6 +491,8 @@ void pool_close(pool &p)
     wait_cache_close(p.descriptors);
     while (arena_chunk *chunk = p.chunks) {
         p.chunks = chunk->next;
+        if (p.tool && p.tool->root_remove)
+            p.tool->root_remove(chunk, arena_chunk_bytes);
         arena_give(chunk);
     }
     p.hot = p.hot_announced = nullptr;
