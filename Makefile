@@ -192,7 +192,7 @@ test-scripts := $(wildcard test/*_test.sh)
 
 define test-rule
 $(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(lib-inside))
-	$$(call link-with,$(if $(filter $(1),$(shared-tests)),$(with-so)) $$(libs-$(1)) -lcmocka -ldl)
+	$$(call link-with,$(if $(filter $(1),$(shared-tests)),$$(with-so)) $$(libs-$(1)) -lcmocka -ldl)
 endef
 $(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
 libs-beside_openssl := -lcrypto

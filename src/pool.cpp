@@ -209,7 +209,7 @@ static void job_drop(pool &p, job &j)
 template <class F>
 static size_t discard(pool &p, job_list &list, size_t most, F pass_on)
 {
-    constexpr size_t batch = 128;
+    constexpr size_t batch = 64; // this may be a small job's stack
     size_t done = 0;
     while (done < most && list.count) {
         job *jobs[batch];

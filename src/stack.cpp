@@ -28,7 +28,9 @@ static constexpr int advice_populate_write = 23; // MADV_POPULATE_WRITE, 5.14
 
 static constexpr size_t colour_bytes = 64;
 static constexpr size_t colours = 16;
-static constexpr size_t batch_most = 1024; // IOV_MAX
+static constexpr size_t guards_most = 1024; // made at a time
+// Ranges in one call: their list lies on a stack that may be a job's.
+static constexpr size_t batch_most = 64;
 static constexpr size_t slab_stacks_least = 64;
 static constexpr size_t slab_stacks_most = 262144;
 
@@ -61,13 +63,14 @@ const char *guard_method_name(guard_method method)
 // ---- shapes ----------------------------------------------------------------
 
 // A signal may arrive at any time, and its frame holds all vector registers;
-// the rest is room for the arguments, the colour and a few calls.
+// the rest is room for the arguments, the colour, and whatever the library does
+// on a job's stack (start a job and map its stack, end and trim).
 static size_t stack_bytes_least()
 {
     size_t frame = getauxval(AT_MINSIGSTKSZ);
     if (frame < 2048)
         frame = 2048;
-    return frame + JS_ENTRY_ARGS_BYTES + colours * colour_bytes + 2048;
+    return frame + JS_ENTRY_ARGS_BYTES + colours * colour_bytes + 4096;
 }
 
 bool stack_shape_check(stack_shape &shape, int *reason)
@@ -274,19 +277,32 @@ static bool advise(iovec *ranges, size_t count, int advice)
     return true;
 }
 
+static bool install_guards(stack_slab *slab, unsigned char *from, size_t count)
+{
+    iovec guards[batch_most];
+    size_t guard_bytes = slab->stride - slab->stack_bytes;
+    while (count) {
+        size_t filled = 0;
+        for (; filled < batch_most && filled < count; filled++)
+            guards[filled] = {from + filled * slab->stride, guard_bytes};
+        if (!advise(guards, filled, advice_guard_install))
+            return false;
+        from += filled * slab->stride;
+        count -= filled;
+    }
+    return true;
+}
+
 static bool guard_by_advice(stack_slab *slab, size_t first, size_t count)
 {
     unsigned char *from = slab->low(first) + slab->stack_bytes - slab->stride;
     if (mprotect(from, count * slab->stride, PROT_READ | PROT_WRITE) != 0)
         return false;
-    iovec guards[batch_most];
-    for (size_t i = 0; i < count; i++)
-        guards[i] = {from + i * slab->stride, slab->stride - slab->stack_bytes};
-    if (advise(guards, count, advice_guard_install))
+    if (install_guards(slab, from, count))
         return true;
     // Locked meanwhile? Once more without.
     munlock(from, count * slab->stride);
-    if (advise(guards, count, advice_guard_install))
+    if (install_guards(slab, from, count))
         return true;
     mprotect(from, count * slab->stride, PROT_NONE);
     return false;
@@ -317,8 +333,8 @@ static bool slab_guard_more(stack_slab *slab, int *reason)
 {
     size_t first = slab->guarded;
     size_t count = first < 8 ? 8 : first;
-    if (count > batch_most)
-        count = batch_most;
+    if (count > guards_most)
+        count = guards_most;
     if (count > slab->stacks - first)
         count = slab->stacks - first;
     *reason = JOBSWITCH_E_NO_MEMORY;
@@ -450,16 +466,14 @@ stack_range stack_bounds(const stack_source &source, void *top)
 
 void stack_discard(const stack_source &source, void *const *tops, size_t count)
 {
-    // On a stack that may itself be small.
-    constexpr size_t batch = 128;
-    iovec ranges[batch];
+    iovec ranges[batch_most];
     size_t filled = 0;
     for (size_t i = 0; i < count; i++) {
         if (slab_of(source, tops[i])) {
             stack_range range = stack_bounds(source, tops[i]);
             ranges[filled++] = {range.low, range.bytes};
         }
-        if (filled == batch || (filled && i + 1 == count)) {
+        if (filled == batch_most || (filled && i + 1 == count)) {
             advise(ranges, filled, MADV_DONTNEED);
             filled = 0;
         }
