@@ -99,7 +99,8 @@ static job *block_take(pool &p, int *reason)
     p.resting = {};
     while (job *j = list_pop(waiting))
         block_put(p, *j);
-    if (!p.bare.head) {
+    // All blocks of a used chunk may be resting or retired.
+    while (!p.bare.head) {
         arena_chunk *chunk = arena_take(reason);
         if (!chunk)
             return nullptr;

@@ -139,14 +139,15 @@ static size_t mappings_budget()
     size_t most = mappings_most.load(std::memory_order_relaxed);
     if (most)
         return most;
-    most = 65530 / 2;
     int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        char text[24] = "";
-        if (read(fd, text, sizeof text - 1) > 0 && strtoul(text, nullptr, 10))
-            most = strtoul(text, nullptr, 10) / 2;
-        close(fd);
-    }
+    if (fd < 0)
+        return 65530 / 2; // this time: there may be a descriptor later
+    char text[24] = "";
+    bool known = read(fd, text, sizeof text - 1) > 0;
+    close(fd);
+    most = known ? strtoul(text, nullptr, 10) / 2 : 0;
+    if (most == 0)
+        most = 65530 / 2;
     mappings_most.store(most, std::memory_order_relaxed);
     return most;
 }
@@ -464,6 +465,15 @@ stack_range stack_bounds(const stack_source &source, void *top)
     return {static_cast<unsigned char *>(stack->low), stack->bytes};
 }
 
+// The program has locked all it had (mlockall).
+static void discard_locked(iovec *ranges, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        munlock(ranges[i].iov_base, ranges[i].iov_len);
+        madvise(ranges[i].iov_base, ranges[i].iov_len, MADV_DONTNEED);
+    }
+}
+
 void stack_discard(const stack_source &source, void *const *tops, size_t count)
 {
     iovec ranges[batch_most];
@@ -474,7 +484,8 @@ void stack_discard(const stack_source &source, void *const *tops, size_t count)
             ranges[filled++] = {range.low, range.bytes};
         }
         if (filled == batch_most || (filled && i + 1 == count)) {
-            advise(ranges, filled, MADV_DONTNEED);
+            if (!advise(ranges, filled, MADV_DONTNEED))
+                discard_locked(ranges, filled);
             filled = 0;
         }
     }

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// 100,000 jobs paused at once in one thread: what they cost in mappings and
+// memory, that they are guarded, that each finds its own again, and that the
+// memory goes back.
+//
+// Environment:
+//   TEST_SCALE  divides the number of jobs (default 1). The limits are those
+//               of a full run in a plain build; other runs print only.
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+extern "C" {
+#include <cmocka.h>
+}
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <vector>
+
+#include "job.h"
+#include "jobswitch/jobswitch.h"
+#include "pool.h"
+#include "stack.h"
+
+#if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN) ||            \
+    defined(JOBSWITCH_VALGRIND)
+static constexpr bool plain_build = false;
+#else
+static constexpr bool plain_build = true;
+#endif
+#ifdef JOBSWITCH_WITH_TSAN
+static constexpr size_t jobs_most = 2000; // a fiber of the tool's for each
+#elif defined(JOBSWITCH_VALGRIND)
+static constexpr size_t jobs_most = 1000; // each stack lengthens a list
+#else
+static constexpr size_t jobs_most = 100000;
+#endif
+static constexpr size_t jobs_full = 100000;
+
+static constexpr size_t mappings_allowed = 20;
+static constexpr double kib_a_job_allowed = 4.5;
+
+static size_t job_count()
+{
+    const char *scale = getenv("TEST_SCALE");
+    size_t divisor = scale ? strtoul(scale, nullptr, 10) : 1;
+    return std::min(jobs_full / (divisor ? divisor : 1), jobs_most);
+}
+
+static bool limits_apply() { return plain_build && job_count() == jobs_full; }
+
+static size_t status_kib(const char *key)
+{
+    FILE *file = fopen("/proc/self/status", "re");
+    char line[256];
+    size_t kib = 0, length = strlen(key);
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, key, length) == 0 && line[length] == ':')
+            kib = strtoul(line + length + 1, nullptr, 10);
+    if (file)
+        fclose(file);
+    return kib;
+}
+
+static size_t memory_kib() { return status_kib("VmRSS") + status_kib("VmPTE"); }
+
+static size_t mappings()
+{
+    FILE *file = fopen("/proc/self/maps", "re");
+    size_t lines = 0;
+    for (int c; file && (c = getc(file)) != EOF;)
+        lines += c == '\n';
+    if (file)
+        fclose(file);
+    return lines;
+}
+
+#ifdef JOBSWITCH_VALGRIND
+// It would report the question.
+static bool guarded(const void *) { return true; }
+#else
+// A system call that would write here: EFAULT?
+static bool guarded(const void *address)
+{
+    return syscall(SYS_getrandom, address, 1, 0) == -1 && errno == EFAULT;
+}
+#endif
+
+struct task {
+    unsigned number;
+    unsigned *done; // what the job has seen of its own after the pause
+};
+
+static unsigned mixed(unsigned n)
+{
+    n = (n ^ 61) ^ (n >> 16);
+    n *= 9;
+    n ^= n >> 4;
+    n *= 0x27d4eb2d;
+    return n ^ (n >> 15);
+}
+
+static int works(void *args)
+{
+    auto t = static_cast<task *>(args);
+    volatile unsigned own[16];
+    for (unsigned i = 0; i < 16; i++)
+        own[i] = mixed(t->number + i);
+    if (jobswitch_pause_job() != 1)
+        return -1;
+    for (unsigned i = 0; i < 16; i++)
+        if (own[i] != mixed(t->number + i))
+            return -2;
+    (*t->done)++;
+    return int(t->number);
+}
+
+static jobswitch_stats stats_now()
+{
+    jobswitch_stats stats = {};
+    stats.size = sizeof stats;
+    assert_int_equal(jobswitch_get_stats(&stats), 1);
+    return stats;
+}
+
+static void run(size_t count, unsigned seed)
+{
+    // The test's own memory first, touched.
+    std::vector<jobswitch_job *> jobs(count, nullptr);
+    std::vector<size_t> order(count);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), std::mt19937(seed));
+    std::vector<unsigned> done(count, 0);
+    std::vector<unsigned char *> lows(count);
+    size_t memory_before = memory_kib(), mappings_before = mappings();
+    size_t address_space_before = status_kib("VmSize");
+
+    for (size_t i = 0; i < count; i++) {
+        task t = {unsigned(i), &done[i]};
+        int ret = -7;
+        int answer = jobswitch_start_job(&jobs[i], &ret, works, &t, sizeof t);
+        if (answer != JOBSWITCH_PAUSE)
+            fail_msg("job %zu: answer %d, reason %d", i, answer, jobswitch_last_error());
+    }
+
+    size_t memory_more = memory_kib() - memory_before;
+    size_t mappings_more = mappings() - mappings_before;
+    double kib_a_job = double(memory_more) / double(count);
+    jobswitch_stats stats = stats_now();
+    assert_int_equal(stats.jobs_paused, count);
+    assert_int_equal(stats.stacks_mapped, count);
+    bool installed = strcmp(stats.guard_method, "guard-install") == 0;
+    print_message("%zu jobs paused: %zu mappings more, %.3f KiB a job resident and in "
+                  "page tables, guards by %s\n",
+                  count, mappings_more, kib_a_job, stats.guard_method);
+    if (limits_apply() && installed)
+        assert_true(mappings_more <= mappings_allowed);
+    if (limits_apply())
+        assert_true(kib_a_job <= kib_a_job_allowed);
+
+    // Every stack has its guard, and none is in two hands.
+    pool &p = *pool_thread_state.pool;
+    for (size_t i = 0; i < count; i++) {
+        int reason = 0;
+        job *j = job_find(jobs[i], &reason);
+        assert_non_null(j);
+        lows[i] = stack_bounds(p.stacks, j->stack_top).low;
+        if (i % 7 == 0) {
+            assert_true(guarded(lows[i] - 1));
+            assert_true(guarded(lows[i] - p.shape.guard_bytes));
+        }
+    }
+    std::sort(lows.begin(), lows.end());
+    for (size_t i = 1; i < count; i++)
+        assert_true(size_t(lows[i] - lows[i - 1]) >=
+                    p.shape.stack_bytes + p.shape.guard_bytes);
+
+    for (size_t i : order) {
+        int ret = -7;
+        assert_int_equal(jobswitch_start_job(&jobs[i], &ret, nullptr, nullptr, 0),
+                         JOBSWITCH_FINISH);
+        assert_int_equal(ret, i);
+        assert_null(jobs[i]);
+    }
+    for (unsigned times : done)
+        assert_int_equal(times, 1);
+    stats = stats_now();
+    assert_int_equal(stats.jobs_paused, 0);
+    assert_int_equal(stats.jobs_idle, count);
+
+    jobswitch_cleanup_thread();
+    // Control blocks are never unmapped: whoever holds a handle may ask.
+    size_t blocks_kib = count * JS_JOB_BYTES / 1024;
+    size_t memory_left = memory_kib() - std::min(memory_kib(), memory_before);
+    print_message("after the clean-up: %zu KiB left, of which control blocks %zu\n",
+                  memory_left, blocks_kib);
+    stats = stats_now();
+    assert_int_equal(stats.stacks_mapped, 0);
+    assert_int_equal(stats.stack_bytes_resident_max, 0);
+    if (plain_build) {
+        assert_true(memory_left <= blocks_kib + blocks_kib / 16 + 2048);
+        assert_true(mappings() <= mappings_before + 4);
+        // The arena reserves its address space once.
+        assert_true(status_kib("VmSize") <= address_space_before + (1 << 20) + 4096);
+    }
+}
+
+static void test_paused_at_once(void **) { run(job_count(), 1); }
+
+// The second time nothing is left to be reserved or to grow.
+static void test_again(void **)
+{
+    size_t count = job_count();
+    size_t memory_before = memory_kib(), address_space_before = status_kib("VmSize");
+    run(count, 2);
+    if (plain_build) {
+        assert_true(memory_kib() <= memory_before + 4096);
+        assert_true(status_kib("VmSize") <= address_space_before + 4096);
+    }
+}
+
+int main()
+{
+    const CMUnitTest tests[] = {
+        cmocka_unit_test(test_paused_at_once),
+        cmocka_unit_test(test_again),
+    };
+    return cmocka_run_group_tests(tests, nullptr, nullptr);
+}
