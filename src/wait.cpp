@@ -165,9 +165,10 @@ bool wait_wake(wait_state &state, uint32_t generation, wait_cache &cache)
         if (wait_generation(word) != generation || (word & retired))
             return false;
         if (!(word & has_fd)) {
-            if ((word & woken) || state.word.compare_exchange_weak(
-                                      word, word | woken,
-                                      std::memory_order_acq_rel))
+            // Also where it is marked already: only a write to the word makes
+            // what was written before the wake visible to whoever clears it.
+            if (state.word.compare_exchange_weak(word, word | woken,
+                                                 std::memory_order_acq_rel))
                 return true;
         } else if (state.word.compare_exchange_weak(
                        word, (word | woken) + pin, std::memory_order_acq_rel)) {
