@@ -105,7 +105,7 @@ $(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
 # One object, in which only the public names are global: a program that links
 # the archive may have a job_start of its own.
 $(BUILD)/jobswitch.o: $(objects)
-	$(Q)$(CC) $(flags-$(MODE)) -r -nostdlib -o $@ $^
+	$(Q)$(CC) $(if $(findstring -flto,$(CXXFLAGS)),-O2 -flto -flinker-output=nolto-rel) -r -nostdlib -o $@ $^
 	$(Q)$(OBJCOPY) --localize-hidden $@
 
 # The tests' own, with all names.

@@ -259,11 +259,14 @@ static stack_slab *slab_add(stack_source &source, const stack_shape &shape)
 // know that, one by one.
 static bool advise(iovec *ranges, size_t count, int advice)
 {
-    if (count > 4) {
+    static std::atomic<bool> missing{valgrind_build};
+    if (count > 4 && !missing.load(std::memory_order_relaxed)) {
         size_t bytes = 0;
         for (size_t i = 0; i < count; i++)
             bytes += ranges[i].iov_len;
         int self = int(syscall(SYS_pidfd_open, getpid(), 0));
+        if (self < 0 && errno == ENOSYS)
+            missing = true;
         if (self >= 0) {
             long advised =
                 syscall(SYS_process_madvise, self, ranges, count, advice, 0);
