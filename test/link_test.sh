@@ -1,0 +1,253 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the libraries are to a linker and a loader: needed libraries, names and
+# versions, what may be executed, landing pads, constructors; that each header
+# compiles alone in every language version; that C and C++ programs link either
+# library; that an installed library is found by pkg-config and goes again.
+set -u
+BUILD=${BUILD:-build/x86_64-release} MODE=${MODE:-release} OUT=${OUT:-$BUILD/test/out/link_test}
+ARCH=${ARCH:-$(uname -m)} CC=${CC:-gcc} CXX=${CXX:-g++} SANITIZE=${SANITIZE:-}
+mkdir -p "$OUT"
+so=$BUILD/libjobswitch.so.1 a=$BUILD/libjobswitch.a
+headers=$(ls include/jobswitch/*.h)
+
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); echo "ok    $1"; }
+bad() { # WHAT [FILE]
+    failed=$((failed + 1))
+    echo "FAIL  $1"
+    [ -z "${2:-}" ] || head -n 20 "$2" | sed 's/^/      /'
+}
+skip() { skipped=$((skipped + 1)); echo "skipped: $1"; }
+# same WHAT EXPECTED FOUND, each a list of lines
+same() {
+    if [ "$2" = "$3" ]; then
+        ok "$1"
+    else
+        diff <(echo "$2") <(echo "$3") >"$OUT/log"
+        bad "$1 (< expected, > found)" "$OUT/log"
+    fi
+}
+# try WHAT COMMAND...
+try() {
+    local what=$1
+    shift
+    if "$@" >"$OUT/log" 2>&1; then ok "$what"; else bad "$what" "$OUT/log"; fi
+}
+
+# ---- names --------------------------------------------------------------------
+
+in_map=$(sed -n '/global:/,/local:/s/^ *\(jobswitch_[a-z_0-9]*\);.*/\1/p' src/jobswitch.map | sort)
+in_headers=$(for h in $headers; do
+    $CC -E -P -x c -DJOBSWITCH_BUILDING -Iinclude "$h"
+done | tr '\n' ' ' | tr ';' '\n' | grep -vE 'typedef|\{' |
+    sed -n 's/.*[ *]\(jobswitch_[a-z_0-9]*\) *(.*/\1/p' | sort -u)
+[ "$(echo "$in_map" | wc -l)" -gt 10 ] || bad "no names found in src/jobswitch.map"
+same "the names of the headers are those of the version script" "$in_map" "$in_headers"
+
+case $MODE in
+asan | tsan | ubsan)
+    skip "what else a sanitizer's build exports and needs is its own"
+    ;;
+*)
+    # NAME@@VERSION; the version's own symbol is absolute
+    exported=$(readelf -W --dyn-syms "$so" | awk '$7 != "UND" && $7 != "ABS" && NR > 4 {print $8}' | sort)
+    same "exported: the version script's names, each as JOBSWITCH_1.0" \
+        "$(echo "$in_map" | sed 's/$/@@JOBSWITCH_1.0/')" "$exported"
+    same "kind and visibility of what is exported" "FUNC GLOBAL DEFAULT" \
+        "$(readelf -W --dyn-syms "$so" | awk '$8 ~ /^jobswitch_/ {print $4, $5, $6}' | sort -u)"
+    # (without optimization there are weak ones of the C++ headers besides)
+    same "the archive's global names" "$in_map" "$(nm -g --defined-only "$a" | awk 'NF == 3 && $2 !~ /[WVu]/ {print $3}' | sort)"
+
+    # A program made of libc alone takes all of the archive.
+    nm -u "$a" | awk 'NF == 2 {print $2}' | grep -v '^_GLOBAL_OFFSET_TABLE_$' | sort -u >"$OUT/undefined"
+    echo 'int main(void) { return 0; }' >"$OUT/empty.c"
+    try "the archive needs nothing but libc" $CC -nodefaultlibs -o "$OUT/whole" "$OUT/empty.c" \
+        -Wl,--whole-archive "$a" -Wl,--no-whole-archive -lc
+    if grep -E '^(_Z|__cxa|__gxx|__gcc|_Unwind|__dso)' "$OUT/undefined" >"$OUT/log"; then
+        bad "the archive needs a language's runtime" "$OUT/log"
+    else
+        ok "no language's runtime in what the archive needs ($(wc -l <"$OUT/undefined") names)"
+    fi
+
+    # ---- the dynamic section --------------------------------------------------
+    dynamic=$(readelf -W -d "$so")
+    tag() { echo "$dynamic" | sed -n "s/.*($1) *//p"; }
+    same "NEEDED" "Shared library: [libc.so.6]" "$(tag NEEDED)"
+    same "SONAME" "Library soname: [libjobswitch.so.1]" "$(tag SONAME)"
+    same "flags" "NODELETE NOW" "$(tag FLAGS_1 | grep -oE 'NODELETE|NOW' | sort | tr '\n' ' ' | sed 's/ $//')"
+    same "no text relocations, no RPATH, no executable static data" "" \
+        "$(echo "$dynamic" | grep -E 'TEXTREL|RPATH|RUNPATH')"
+    same "no constructors and no destructors" "" \
+        "$(echo "$dynamic" | grep -E '\((INIT|FINI|INIT_ARRAY|FINI_ARRAY|PREINIT_ARRAY)\)')"
+    same "no constructors in the archive" "" \
+        "$(readelf -W -S "$a" | grep -oE '\.(init|fini|preinit)_array[^ ]*|\.ctors[^ ]*')"
+    segments=$(readelf -W -l "$so")
+    same "the stack's flags" "RW" "$(echo "$segments" | awk '$1 == "GNU_STACK" {print $7}')"
+    same "no segment both writable and executable" "" "$(echo "$segments" | grep -E '^ *[A-Z].* (RWE|WE)')"
+    same "read-only after relocation" "1" "$(echo "$segments" | grep -c GNU_RELRO)"
+    same "initial-exec TLS" "STATIC_TLS" "$(tag FLAGS | grep -o STATIC_TLS)"
+    ;;
+esac
+
+# ---- each object -----------------------------------------------------------------
+
+objects=$(find "$BUILD/src" "$BUILD/arch" -name '*.o')
+[ "$(echo "$objects" | wc -l)" -ge 6 ] || bad "no objects to look at in $BUILD"
+# a missing note means an executable stack, too
+same "each object says that its stack is not executable" "" "$(for o in $objects; do
+    readelf -W -S "$o" | awk -v o="$o" '/\.note\.GNU-stack/ {found = 1; if ($0 ~ / [WA]*X[A]* /) print o ": executable"} END {if (!found) print o ": no note"}'
+done)"
+if [ "$ARCH" = x86_64 ]; then
+    # One object without it costs the whole output its mark.
+    same "each object has landing pads (IBT), and no shadow stack" "" "$(for o in $objects "$BUILD"/jobswitch.o; do
+        features=$(readelf -W -n "$o" 2>/dev/null | sed -n 's/.*x86 feature: *//p' | sed 's/ *$//')
+        [ "$features" = IBT ] || echo "$o: $features"
+    done)"
+    case $MODE in
+    asan | tsan | ubsan) ;;
+    *) same "so has the shared library" "IBT" \
+        "$(readelf -W -n "$so" | sed -n 's/.*x86 feature: *//p' | sed 's/ *$//')" ;;
+    esac
+fi
+
+# ---- headers alone -----------------------------------------------------------------
+
+# alone COMPILER LANGUAGE STANDARD
+alone() {
+    local h
+    for h in $headers include/compat/openssl/async.h; do
+        $1 -x "$2" -std="$3" -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only \
+            -include "$h" /dev/null || return 1
+    done
+}
+compilers=
+for c in gcc clang; do
+    if command -v $c >/dev/null; then compilers="$compilers $c"; else skip "no $c here"; fi
+done
+for c in $compilers; do
+    for standard in c99 c11 c17; do try "headers with $c as $standard" alone $c c $standard; done
+    for standard in c++11 c++14 c++17 c++20; do try "headers with $c as $standard" alone $c c++ $standard; done
+done
+
+# ---- programs ------------------------------------------------------------------------
+
+cat >"$OUT/program.c" <<'END'
+#ifdef THROUGH_COMPAT
+#include <openssl/async.h>
+#else
+#include <jobswitch/jobswitch.h>
+#endif
+static int job(void *arg)
+{
+    jobswitch_pause_job();
+    return *(const int *)arg + 1;
+}
+int main(void)
+{
+    jobswitch_job *handle = NULL;
+    int ret = 0, arg = 41;
+    if (jobswitch_version() != JOBSWITCH_VERSION)
+        return 2;
+    while (jobswitch_start_job(&handle, &ret, job, &arg, sizeof arg) == JOBSWITCH_PAUSE)
+        ;
+    jobswitch_cleanup_thread();
+    return ret == 42 ? 0 : 1;
+}
+END
+cp "$OUT/program.c" "$OUT/program.cpp"
+# the library's inner names are nobody's business
+cat >"$OUT/same_names.c" <<'END'
+#include <jobswitch/jobswitch.h>
+int job_start(void);
+int job_start(void) { return 1; }
+int context_switch(void);
+int context_switch(void) { return 2; }
+static int job(void *arg) { (void)arg; jobswitch_pause_job(); return job_start() + context_switch(); }
+int main(void)
+{
+    jobswitch_job *handle = NULL;
+    int ret = 0;
+    while (jobswitch_start_job(&handle, &ret, job, NULL, 0) == JOBSWITCH_PAUSE)
+        ;
+    return ret == 3 ? 0 : 1;
+}
+END
+links() { # COMPILER SOURCE FLAGS...
+    local compiler=$1 source=$2
+    shift 2
+    # shellcheck disable=SC2086
+    $compiler $SANITIZE -Wall -Wextra -Wpedantic -Werror -o "$OUT/program" "$source" "$@" && "$OUT/program"
+}
+rpath=-Wl,-rpath,$(cd "$BUILD" && pwd)
+try "a C program and the archive" links "$CC" "$OUT/program.c" -Iinclude "$a" -pthread
+try "a C program and the shared library" links "$CC" "$OUT/program.c" -Iinclude "$BUILD/libjobswitch.so" "$rpath"
+try "a C++ program and the archive" links "$CXX" "$OUT/program.cpp" -Iinclude "$a" -pthread
+try "a C++ program and the shared library" links "$CXX" "$OUT/program.cpp" -Iinclude "$BUILD/libjobswitch.so" "$rpath"
+try "a program with names like the library's inner ones" links "$CC" "$OUT/same_names.c" -Iinclude "$a" -pthread
+case $MODE in
+asan | tsan | ubsan) ;;
+*)
+    try "a static program" links "$CC" "$OUT/program.c" -static -Iinclude "$a" -pthread
+    try "a program that is not position-independent" links "$CC" "$OUT/program.c" -no-pie -fno-pie -Iinclude "$a" -pthread
+    # C needs no C++ runtime library with the archive
+    $CC -o "$OUT/program" "$OUT/program.c" -Iinclude "$a" -pthread
+    same "what a C program with the archive needs" "libc.so.6" \
+        "$(readelf -d "$OUT/program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')"
+    ;;
+esac
+
+# ---- installed ----------------------------------------------------------------------------
+
+root=$(cd "$OUT" && pwd)/root
+rm -rf "$root"
+install() { # [un]install; nothing of an outer make
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s --no-print-directory "$1" ARCH="$ARCH" MODE="$MODE" \
+        ENTRY="$(echo "$BUILD" | sed -n 's/.*-portable$/portable/p')" CC="$CC" CXX="$CXX" \
+        DESTDIR="$root" PREFIX=/usr
+}
+try "make install" install install
+same "what is installed, but for man pages" "usr/include/jobswitch-compat/openssl/async.h
+$(for h in $headers; do echo "usr/include/jobswitch/$(basename "$h")"; done)
+usr/lib/libjobswitch.a
+usr/lib/libjobswitch.so
+usr/lib/libjobswitch.so.1
+usr/lib/libjobswitch.so.1.0.0
+usr/lib/pkgconfig/jobswitch.pc" "$(cd "$root" && find . ! -type d ! -path './usr/share/man/*' | sed 's|^\./||' | LC_ALL=C sort)"
+same "a man page for each function" "$in_map" \
+    "$(cd "$root/usr/share/man/man3" && ls | sed 's/\.3$//' | grep '^jobswitch_' | sort)"
+try "its programs do not look into the source tree" sh -c "! grep -rlF \"$(pwd)\" '$root/usr/include' '$root/usr/lib/pkgconfig'"
+if ! command -v pkg-config >/dev/null; then
+    skip "no pkg-config here"
+else
+    packaged() { # COMPILER SOURCE MORE...
+        local compiler=$1 source=$2 flags
+        shift 2
+        flags=$(PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR=$root/usr/lib/pkgconfig \
+            PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 \
+            pkg-config --cflags --libs $static jobswitch) || return 1
+        # shellcheck disable=SC2086
+        (cd "$OUT" && $compiler $SANITIZE -Wall -Wextra -Wpedantic -Werror -o packaged "$source" "$@" $flags &&
+            LD_LIBRARY_PATH=$root/usr/lib ./packaged)
+    }
+    static=
+    try "a C program, by pkg-config" packaged "$CC" program.c
+    try "a C++ program, by pkg-config" packaged "$CXX" program.cpp
+    try "one that includes <openssl/async.h>" packaged "$CC" program.c -DTHROUGH_COMPAT "-I$root/usr/include/jobswitch-compat"
+    same "the version by pkg-config" "1.0.0" "$(PKG_CONFIG_LIBDIR=$root/usr/lib/pkgconfig pkg-config --modversion jobswitch)"
+    case $MODE in
+    asan | tsan | ubsan) ;;
+    *)
+        static=--static
+        rm "$root"/usr/lib/libjobswitch.so*
+        try "a static program, by pkg-config --static" packaged "$CC" program.c -static
+        try "make install again" install install
+        ;;
+    esac
+fi
+try "make uninstall" install uninstall
+same "what make uninstall leaves" "" "$(find "$root" ! -type d)"
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
