@@ -151,13 +151,17 @@ job_place job_locate()
                                   : job_place::inside;
 }
 
+// For what cannot be answered, since nobody is left to whom.
+[[noreturn]] static void die(const char *text)
+{
+    (void)!write(STDERR_FILENO, text, strlen(text));
+    abort();
+}
+
 void context_unwound()
 {
-    static const char text[] =
-        "jobswitch: pthread_exit or cancellation inside a job: the thread "
-        "cannot end on a job's stack\n";
-    (void)!write(STDERR_FILENO, text, sizeof text - 1);
-    abort();
+    die("jobswitch: pthread_exit or cancellation inside a job: the thread "
+        "cannot end on a job's stack\n");
 }
 
 // ---- announcing to a tool ----------------------------------------------------------
@@ -317,9 +321,13 @@ static int enter(pool &p, job &j, bool fresh, jobswitch_job **handle, int *ret)
         fiber = j.fiber;
     }
     pool_thread_state.current = &j;
+    if (starter)
+        starter->gate |= gate_waiting;
     void *keep = nullptr;
     announce_leave(p, &j.ctx, &keep);
     int answer = context_switch(here, &j.ctx, 1);
+    if (starter)
+        starter->gate &= ~gate_waiting;
     // The other side has written *handle and *ret and set the current job.
     announce_enter(p, nullptr, keep);
     if (tool && answer == JOBSWITCH_FINISH) {
@@ -411,10 +419,15 @@ void context_ended(context *c, int value)
     job &j = *reinterpret_cast<job *>(c);
     pool &p = *job_owner(j);
     context *starter = c->link;
+    if (pool_thread_state.current != &j)
+        die("jobswitch: a job ends that waits for another, which longjmp has "
+            "left\n");
     *p.ret_out = value;
     *p.job_out = nullptr;
     job_release_args(j);
     pool_thread_state.current = job_of(p, starter);
+    // From here on no signal handler is given the handle.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     c->link = nullptr;
     pool_put(p, j);
     announce_leave(p, starter, nullptr);

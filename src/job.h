@@ -46,7 +46,8 @@ inline constexpr uintptr_t owner_announced = 1;
 inline constexpr uint32_t gate_nested = 1u << 31;    // its starter is a job
 inline constexpr uint32_t gate_announced = 1u << 30; // a tool is to be told
 inline constexpr uint32_t gate_calling = 1u << 29;   // in a function of the caller's
-inline constexpr uint32_t gate_blocks = gate_calling - 1;
+inline constexpr uint32_t gate_waiting = 1u << 28;   // for a job that it started
+inline constexpr uint32_t gate_blocks = gate_waiting - 1;
 
 inline constexpr uint32_t flag_portable = 1;  // started by job_start
 inline constexpr uint32_t flag_args_heap = 2; // its args are in memory of their own

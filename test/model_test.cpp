@@ -149,15 +149,11 @@ static uint64_t random_next()
 static size_t random_below(size_t n) { return size_t(random_next() % n); }
 
 // On any stack: recorded, and asserted by the root.
-#define CHECK(condition, ...)                                                  \
-    do {                                                                       \
-        if (!(condition))                                                      \
-            note(__LINE__, #condition, ##__VA_ARGS__);                         \
-    } while (0)
+#define CHECK(...) check(__LINE__, #__VA_ARGS__, __VA_ARGS__)
 
-static void note(int line, const char *what, long a = 0, long b = 0)
+static void check(int line, const char *what, bool so, long a = 0, long b = 0)
 {
-    if (!model.wrong.empty())
+    if (so || !model.wrong.empty())
         return;
     char text[300];
     snprintf(text, sizeof text,
@@ -194,7 +190,7 @@ static void model_end(int id)
             model.jobs.pop_back();
             return;
         }
-    note(__LINE__, "a job that ended was known", id);
+    CHECK(false, id); // it is not known
 }
 
 // ---- what a job does -----------------------------------------------------------------
@@ -330,8 +326,9 @@ static void run_job(int id, jobswitch_job **handle, void *args, size_t size)
     CHECK(call.differ == 0, long(call.differ));
     CHECK(model.current.size() == depth - 1, long(model.current.size()), long(depth));
     j = model_find(id);
+    CHECK(j, id);
     if (!j)
-        return note(__LINE__, "the job is known", id);
+        return;
     if (answer == JOBSWITCH_FINISH) {
         CHECK(j->is == state::finished);
         CHECK(ret == j->value, ret, j->value);

@@ -210,6 +210,9 @@ exported jobswitch_start_job
         mov     edi, [rcx + JS_POOL_UNTIL_REVIEW]
         dec     edi
         jz      .end_other
+        ; From here on no signal handler is given the handle.
+        mov     rsi, [pool_thread_state wrt ..gottpoff]
+        mov     qword [fs:rsi + JS_THREAD_CURRENT], 0
         test    byte [rdx + JS_JOB_HANDLE], JS_HANDLE_SECRET
         jz      .end_revealed
 
@@ -223,8 +226,6 @@ exported jobswitch_start_job
         mov     rsi, [rcx + JS_POOL_IDLE]
         mov     [rdx + JS_JOB_NEXT], rsi
         mov     [rcx + JS_POOL_IDLE], rdx
-        mov     rsi, [pool_thread_state wrt ..gottpoff]
-        mov     qword [fs:rsi + JS_THREAD_CURRENT], 0
         mov     eax, 3                  ; JOBSWITCH_FINISH
         mov     rsp, [rcx + JS_CTX_SP]
         frame_end
@@ -272,11 +273,11 @@ exported jobswitch_start_job
         mov     rsi, [rcx + JS_POOL_IDLE]
         mov     [rdx + JS_JOB_NEXT], rsi
         mov     [rcx + JS_POOL_IDLE], rdx
-        mov     rsi, [pool_thread_state wrt ..gottpoff]
-        mov     qword [fs:rsi + JS_THREAD_CURRENT], 0
         mov     eax, 3
         jmp     .go_back
 .end_wait:
+        mov     rsi, [pool_thread_state wrt ..gottpoff]
+        mov     [fs:rsi + JS_THREAD_CURRENT], rdx
         mov     eax, r8d
         jmp     .end_other
         frame_end
