@@ -64,6 +64,8 @@ job *job_find(jobswitch_job *handle, int *reason)
     uint32_t now = wait_generation(j->wait.word.load(std::memory_order_acquire));
     if (generation == now && !wait_retired(j->wait) && !job_is_secret(*j))
         return j;
+    // It may have ended since.
+    now = wait_generation(j->wait.word.load(std::memory_order_acquire));
     *reason = generation >= now || generation == 0 ? JOBSWITCH_E_UNKNOWN_JOB
                                                    : JOBSWITCH_E_FINISHED;
     if (wait_retired(j->wait) && generation == now)
@@ -76,7 +78,7 @@ void job_renew_handle(job &j)
     uint64_t word = j.wait.word.load(std::memory_order_relaxed);
     j.handle.store(uintptr_t(wait_generation(word)) << 32 | arena_offset(&j) |
                        JS_HANDLE_SECRET,
-                   std::memory_order_relaxed);
+                   std::memory_order_release); // after the end of the last one
 }
 
 // One that can be resumed here and now.
@@ -166,9 +168,14 @@ void context_unwound()
 
 // ---- announcing to a tool ----------------------------------------------------------
 
+// Whoever switches is not instrumented by AddressSanitizer: that may keep
+// variables apart from the stack, in memory that goes when a stack is left for
+// good.
+#define SWITCHES [[gnu::no_sanitize_address]]
+
 // Inlined, or a tool that follows calls would see one enter on one stack and
 // return on another.
-#define ANNOUNCE [[gnu::always_inline]] static inline
+#define ANNOUNCE [[gnu::always_inline]] SWITCHES static inline
 
 // Just before a switch from here to a context; keep: NULL if this stack ends.
 ANNOUNCE void announce_leave(pool &p, context *to, void **keep)
@@ -250,7 +257,7 @@ static start_record *record_of(const job &j)
 }
 
 // The first thing on the job's stack.
-static int run(void *arg)
+SWITCHES static int run(void *arg)
 {
     job &j = *static_cast<job *>(arg);
     announce_enter(*job_owner(j), j.ctx.link, nullptr);
@@ -297,7 +304,8 @@ void job_release_args(job &j)
 }
 
 // Runs a job, fresh or paused, until it pauses or ends.
-static int enter(pool &p, job &j, bool fresh, jobswitch_job **handle, int *ret)
+SWITCHES static int enter(pool &p, job &j, bool fresh,
+                          jobswitch_job **handle, int *ret)
 {
     job *starter = pool_thread_state.current;
     context *here = starter ? &starter->ctx : &p.root;
@@ -392,7 +400,7 @@ int job_start(jobswitch_job **handle, int *ret, int (*func)(void *), void *args,
 
 // ---- pause and end -------------------------------------------------------------------
 
-int job_pause()
+SWITCHES int job_pause()
 {
     job *j = pool_thread_state.current;
     if (!j || (j->gate & gate_blocks))
@@ -414,7 +422,7 @@ int job_pause()
     return answer;
 }
 
-void context_ended(context *c, int value)
+SWITCHES void context_ended(context *c, int value)
 {
     job &j = *reinterpret_cast<job *>(c);
     pool &p = *job_owner(j);

@@ -62,7 +62,7 @@ inline pool *job_owner(const job &j)
 
 inline bool job_is_secret(const job &j)
 {
-    return j.handle.load(std::memory_order_relaxed) & JS_HANDLE_SECRET;
+    return j.handle.load(std::memory_order_acquire) & JS_HANDLE_SECRET;
 }
 
 inline bool job_is_live(const job &j) { return j.ctx.link || !job_is_secret(j); }

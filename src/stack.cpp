@@ -70,7 +70,7 @@ static size_t stack_bytes_least()
     size_t frame = getauxval(AT_MINSIGSTKSZ);
     if (frame < 2048)
         frame = 2048;
-    return frame + JS_ENTRY_ARGS_BYTES + colours * colour_bytes + 4096;
+    return frame + JS_ENTRY_ARGS_BYTES + colours * colour_bytes + 2048;
 }
 
 bool stack_shape_check(stack_shape &shape, int *reason)

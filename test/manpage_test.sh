@@ -237,7 +237,7 @@ static int job(void *arg)
     int right;
     (void)arg;
     ASYNC_pause_job();
-    right = ssl && SSL_get_error(ssl, -1) != SSL_ERROR_WANT_ASYNC && SSL_ERROR_WANT_ASYNC_JOB;
+    right = ssl && SSL_get_error(ssl, -1) != SSL_ERROR_WANT_ASYNC && SSL_get_error(ssl, -1) != SSL_ERROR_WANT_ASYNC_JOB;
     SSL_free(ssl);
     SSL_CTX_free(context);
     return right ? 4 : 0;
