@@ -415,8 +415,10 @@ bool connection_send(Connection &c, string_view data)
             data.remove_prefix(static_cast<size_t>(sent));
         } else if (errno == EAGAIN) {
             if (deadline_ms == 0)
-                deadline_ms = c.loop.now_ms + static_cast<int64_t>(
-                    c.loop.server.options.transfer_timeout_ms);
+                deadline_ms =
+                    c.loop.now_ms +
+                    static_cast<int64_t>(
+                        c.loop.server.options.transfer_timeout_ms);
             if (connection_pause(c, Waits::output, deadline_ms) != Wake::ready)
                 return false;
         } else if (errno != EINTR) {
@@ -1273,10 +1275,10 @@ void loop_stop_now(Loop &loop)
             loop_resume(loop, i, Wake::stop);
 }
 
-// While connections come and go the pool gives back by itself what it has not
-// used for a while, some at each end of a job. When no more jobs end it does
-// not get to that: so, when none has ended for a while, it is told to. (It
-// takes a few microseconds for each stack.)
+// As jobs end, the pool now and then gives back by itself what it has not used
+// for a while. When no more end it does not get to that: so, when none has
+// ended for a while, it is told to. (That takes a microsecond or a few for each
+// stack.)
 void loop_trim(Loop &loop)
 {
     jobswitch_trim_thread(TRIM_KEEP);

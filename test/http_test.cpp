@@ -99,9 +99,22 @@ static std::vector<std::string> command_words(
     return words;
 }
 
+// What a server may use at most; 0: as much as the test may.
+struct Limits {
+    rlim_t descriptors = 0;
+    rlim_t address_space_bytes = 0;
+};
+
+static void limit_set(decltype(RLIMIT_AS) resource, rlim_t most)
+{
+    const rlimit limit = {most, most};
+    if (most > 0 && setrlimit(resource, &limit) != 0)
+        _exit(1);
+}
+
 // Its standard output, and with `errors` standard error too, goes to *out.
 static pid_t server_fork(const std::vector<std::string> &args, int *out,
-                         bool errors, rlim_t descriptors)
+                         bool errors, const Limits &limits)
 {
     const std::vector<std::string> words = command_words(args);
     std::vector<char *> argv;
@@ -122,10 +135,8 @@ static pid_t server_fork(const std::vector<std::string> &args, int *out,
         dup2(ends[1], STDOUT_FILENO);
         if (errors)
             dup2(ends[1], STDERR_FILENO);
-        if (descriptors > 0) {
-            const rlimit limit = {descriptors, descriptors};
-            setrlimit(RLIMIT_NOFILE, &limit);
-        }
+        limit_set(RLIMIT_NOFILE, limits.descriptors);
+        limit_set(RLIMIT_AS, limits.address_space_bytes);
         execvp(argv[0], argv.data());
         perror(argv[0]);
         _exit(127);
@@ -168,11 +179,11 @@ static bool output_read(int out, std::string &text)
 }
 
 static bool server_start(Server &server, std::vector<std::string> args,
-                         rlim_t descriptors = 0)
+                         const Limits &limits = {})
 {
     args.insert(args.begin(), {"--port", "0"});
     server.text.clear();
-    server.pid = server_fork(args, &server.out, false, descriptors);
+    server.pid = server_fork(args, &server.out, false, limits);
     while (server.text.find('\n') == std::string::npos)
         if (!output_read(server.out, server.text))
             return false;
@@ -1174,7 +1185,9 @@ static void waits_for_descriptors(void **)
         skip();
     }
     const int limit = 40;
-    assert_true(server_start(own, {}, limit));
+    Limits limits;
+    limits.descriptors = limit;
+    assert_true(server_start(own, {}, limits));
     Client first = client_open(own);
     assert_int_equal(ask(first, "/").status, 200);
     std::vector<Client> clients;
@@ -1200,6 +1213,53 @@ static void waits_for_descriptors(void **)
         client_close(client);
     }
     assert_int_equal(ask(first, "/").status, 200);
+    assert_int_equal(server_stop(own), 0);
+}
+
+static void bears_a_lack_of_memory(void **)
+{
+    Limits limits;
+    limits.address_space_bytes = 160 << 20;
+    if (getenv("HTTP_SERVER_WRAPPER") || !server_start(own, {}, limits)) {
+        print_message("skipped: the server does not start in 160 MiB\n");
+        skip();
+    }
+    rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    const int most =
+        static_cast<int>(std::min<rlim_t>(limit.rlim_cur - 100, 4000));
+
+    // Until there is no memory for one more stack.
+    std::vector<Client> clients;
+    int status = 200;
+    while (status == 200 && static_cast<int>(clients.size()) < most) {
+        clients.push_back(client_open(own));
+        status = ask(clients.back(), "/").status;
+    }
+    if (status == 200) {
+        print_message("skipped: %d stacks fit in 160 MiB\n", most);
+        skip();
+    }
+    // The answer may be lost with the reset that follows a refusal at once.
+    assert_true(status == 503 || status == 0);
+    // Those that have a job are served on,
+    for (size_t i = 0; i < clients.size() - 1; i++)
+        assert_int_equal(ask(clients[i], "/").status, 200);
+    const std::string stats = ask(clients[0], "/stats").body;
+    assert_int_equal(stat_of(stats, "server", "job_failures"), 1);
+    assert_int_equal(stat_of(stats, "server", "connections_refused"), 1);
+    // and when they go, others are.
+    for (Client &client : clients)
+        client_close(client);
+    status = 0;
+    for (const int64_t deadline = now_ms() + PATIENCE_MS;
+         status != 200 && now_ms() < deadline; sleep_ms(5)) {
+        Client next = client_open(own);
+        status = ask(next, "/").status;
+    }
+    assert_int_equal(status, 200);
     assert_int_equal(server_stop(own), 0);
 }
 
@@ -1373,7 +1433,7 @@ static void stops_within_a_bound(void **)
 static int server_try(const std::vector<std::string> &args, std::string &text)
 {
     int out = -1;
-    const pid_t pid = server_fork(args, &out, true, 0);
+    const pid_t pid = server_fork(args, &out, true, {});
     text.clear();
     while (output_read(out, text))
         ;
@@ -1489,6 +1549,7 @@ int main()
         cmocka_unit_test_teardown(gives_memory_back, test_end),
         cmocka_unit_test_teardown(refuses_too_many_connections, test_end),
         cmocka_unit_test_teardown(waits_for_descriptors, test_end),
+        cmocka_unit_test_teardown(bears_a_lack_of_memory, test_end),
         cmocka_unit_test_teardown(serves_from_several_threads, test_end),
         cmocka_unit_test_teardown(tells_stats, test_end),
         cmocka_unit_test_teardown(stops_when_all_is_answered, test_end),
