@@ -42,7 +42,8 @@ case $what in check | lint | all)
     need mandoc tool mandoc
     ;;
 esac
-case $what:$mode in check:tsan | all:*)
+# Also without MODE=tsan: programs built with it are tried with any library.
+case $what in check | all)
     need clang tool clang
     need libclang-rt-14-dev clang_runtime
     ;;
