@@ -284,24 +284,12 @@ exported jobswitch_start_job
 
         frame_begin start
 .go_back:
-        ; (the first row of load_context leaves the job's stack)
         mov     rsp, [rcx + JS_CTX_SP]
         frame_end
         frame_begin plain
         row_entered_unloaded DW_RCX
         mov     qword [rdx + JS_CTX_LINK], 0
-        mov     rbp, [rcx + JS_CTX_RBP]
-        row_same DW_RBP
-        mov     rbx, [rcx + JS_CTX_RBX]
-        row_same DW_RBX
-        mov     r12, [rcx + JS_CTX_R12]
-        row_same DW_R12
-        mov     r13, [rcx + JS_CTX_R13]
-        row_same DW_R13
-        mov     r14, [rcx + JS_CTX_R14]
-        row_same DW_R14
-        mov     r15, [rcx + JS_CTX_R15]
-        row_same DW_R15
+        load_registers rcx
         go_on   rcx
         frame_end
 .end:
