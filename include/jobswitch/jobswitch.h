@@ -186,7 +186,8 @@ JOBSWITCH_API void jobswitch_clear_wake(jobswitch_job *job);
 
 /* ---- looking in, giving back ------------------------------------------ */
 
-/* Set size to sizeof(jobswitch_stats): that many bytes are filled at most. */
+/* Set size to sizeof(jobswitch_stats) (or start from JOBSWITCH_STATS_INIT):
+ * that many bytes are filled at most. */
 typedef struct jobswitch_stats {
     size_t size;         /* bytes of this struct, as the caller knows it */
     size_t jobs_idle;    /* made, and free to be started */
@@ -203,6 +204,9 @@ typedef struct jobswitch_stats {
     const char *guard_method;
 } jobswitch_stats;
 
+#define JOBSWITCH_STATS_INIT                                                   \
+    { sizeof(jobswitch_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL }
+
 /* Fills *stats for the calling thread. Returns 1, or 0 with a reason. Inside
  * a job: yes. Signal handlers: no. */
 JOBSWITCH_API int jobswitch_get_stats(jobswitch_stats *stats);
@@ -211,7 +215,8 @@ JOBSWITCH_API int jobswitch_get_stats(jobswitch_stats *stats);
  * and closes the descriptors that no job uses. Jobs on stacks of the caller's
  * are dropped, and stack_free gets the stacks. Returns how many stacks were
  * given back. (By itself the pool gives back what has lain unused for a second
- * or more, a batch at a time, but for initial_jobs of them and the caller's.)
+ * or more, a batch at a time while jobs end, but for initial_jobs of them and
+ * the caller's. A thread that falls idle after a burst had better call this.)
  * Inside a job: yes. Signal handlers: no. */
 JOBSWITCH_API size_t jobswitch_trim_thread(size_t keep_jobs);
 
