@@ -26,37 +26,16 @@
 #include <unistd.h>
 #include <vector>
 
-// After the C++ headers: its fail() is a macro.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
-
 #include "jobswitch/jobswitch.h"
 #include "pool.h"
+#include "support.h"
 
-#if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
-static constexpr bool sanitized = true;
-#else
-static constexpr bool sanitized = false;
-#endif
 #ifdef JOBSWITCH_VALGRIND
 #include <valgrind/valgrind.h>
-static constexpr bool valgrind = true;
 #else
 #define VALGRIND_STACK_REGISTER(low, high) 0
 #define VALGRIND_STACK_DEREGISTER(id) ((void)(id))
-static constexpr bool valgrind = false;
 #endif
-
-#define SKIP_BECAUSE(why)                                                      \
-    do {                                                                       \
-        print_message("skipped: %s\n", why);                                   \
-        skip();                                                                \
-    } while (0)
 
 // ---- helpers -------------------------------------------------------------------
 
@@ -246,16 +225,6 @@ template <class F> static outcome run_child(F body)
     waitpid(child, &result.status, 0);
     return result;
 }
-
-// In a child: the first thing that is not so ends it.
-#define CHILD_NEEDS(condition)                                                 \
-    do {                                                                       \
-        if (!(condition)) {                                                    \
-            dprintf(STDERR_FILENO, "line %d: not %s (reason %d)\n", __LINE__,  \
-                    #condition, jobswitch_last_error());                       \
-            _exit(1);                                                          \
-        }                                                                      \
-    } while (0)
 
 static void assert_child_content(const outcome &result)
 {
@@ -1438,7 +1407,7 @@ static void handles_told_to_signal_handlers(void **)
 {
 #ifdef __x86_64__
     if (sanitized || valgrind)
-        SKIP_BECAUSE("single steps through a tool are many, or not possible");
+        skip_because("single steps through a tool are many, or not possible");
     struct sigaction action = {}, old;
     action.sa_sigaction = take_step;
     action.sa_flags = SA_SIGINFO;
@@ -1471,7 +1440,7 @@ static void handles_told_to_signal_handlers(void **)
         assert_true(told > 5);
     }
 #else
-    SKIP_BECAUSE("how to step is known for x86_64");
+    skip_because("how to step is known for x86_64");
 #endif
 }
 
@@ -1931,7 +1900,7 @@ static void leave_job(int pauses)
 static void a_job_left_by_longjmp(void **)
 {
     if (sanitized)
-        SKIP_BECAUSE("a sanitizer takes the jump for one within a stack");
+        skip_because("a sanitizer takes the jump for one within a stack");
     for (int pauses : {0, 1, 2}) {
         auto body = [pauses] {
             jobswitch_job *paused = start_paused(), *job = nullptr;
@@ -1986,7 +1955,7 @@ static void pause_and_start_there()
 static void a_job_on_a_stack_of_its_own_making(void **)
 {
     if (sanitized || valgrind)
-        SKIP_BECAUSE("the tool would have to be told of that stack");
+        skip_because("the tool would have to be told of that stack");
     std::vector<char> memory(262144);
     auto body = [&] {
         getcontext(&own_side);
@@ -2011,7 +1980,7 @@ static void a_job_on_a_stack_of_its_own_making(void **)
 static void a_nested_job_left_by_longjmp(void **)
 {
     if (sanitized)
-        SKIP_BECAUSE("a sanitizer takes the jump for one within a stack");
+        skip_because("a sanitizer takes the jump for one within a stack");
     outcome result = run_child([] {
         auto body = [] {
             static int ret;
@@ -2045,7 +2014,7 @@ static void a_nested_job_left_by_longjmp(void **)
 static void a_job_ends_that_was_jumped_into(void **)
 {
     if (sanitized)
-        SKIP_BECAUSE("a sanitizer takes the jump for one within a stack");
+        skip_because("a sanitizer takes the jump for one within a stack");
     outcome result = run_child([] {
         auto body = [] {
             static int ret;
@@ -2069,9 +2038,9 @@ static const char unwound[] = "jobswitch: pthread_exit or cancellation inside a 
 static void a_thread_that_ends_inside_a_job(void **)
 {
     if (valgrind)
-        SKIP_BECAUSE("the child of a tool's child is silent");
+        skip_because("the child of a tool's child is silent");
 #ifdef JOBSWITCH_WITH_TSAN
-    SKIP_BECAUSE("ThreadSanitizer's pthread_exit does not know of its own fibers");
+    skip_because("ThreadSanitizer's pthread_exit does not know of its own fibers");
 #endif
     static const struct {
         const char *what;

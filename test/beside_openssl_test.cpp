@@ -4,14 +4,6 @@
 // <openssl/async.h> with libcrypto behind it, and jobswitch. Jobs of each run
 // beside, inside and through jobs of the other, and each keeps its own idea of
 // where it is.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
-
 #include <dlfcn.h>
 #include <openssl/async.h>
 #include <openssl/crypto.h>
@@ -22,6 +14,8 @@ extern "C" {
 #include <string.h>
 
 #include <jobswitch/jobswitch.h>
+
+#include "support.h"
 
 // What happens, in a word each: jobs write, the test compares afterwards.
 static char story[2000];
@@ -47,17 +41,9 @@ static bool digest_right()
            length == 32 && memcmp(digest, abc, sizeof abc) == 0;
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define TSAN 1
-#endif
-#endif
-
 static const char *reason_to_skip()
 {
-#ifdef TSAN
+#ifdef JOBSWITCH_WITH_TSAN
     return "ThreadSanitizer is not told of the switches of OpenSSL's jobs";
 #else
     const char *preload = getenv("LD_PRELOAD");

@@ -6,19 +6,9 @@
 # lies; a backtrace taken at each of the library's own entry points does so,
 # too; and gdb finds the bounds of the hand-written functions.
 set -u
-BUILD=${BUILD:-build/x86_64-release} MODE=${MODE:-release} OUT=${OUT:-$BUILD/test/out/debug_test}
-CC=${CC:-gcc}
-mkdir -p "$OUT"
-case $MODE in asan | tsan | ubsan | valgrind) echo "not with MODE=$MODE"; exit 77 ;; esac
-command -v gdb >/dev/null || { echo "no gdb here"; exit 77; }
-
-passed=0 failed=0
-ok() { passed=$((passed + 1)); echo "ok    $1"; }
-bad() { # WHAT [FILE]
-    failed=$((failed + 1))
-    echo "FAIL  $1"
-    [ -z "${2:-}" ] || head -n 40 "$2" | sed 's/^/      /'
-}
+. "$(dirname "$0")/support.sh"
+no_tool
+command -v gdb >/dev/null || none_of_it "no gdb here"
 
 cat >"$OUT/debugged.c" <<'END'
 #include <jobswitch/jobswitch.h>
@@ -215,5 +205,4 @@ if [ "${ARCH:-x86_64}" = x86_64 ]; then
     fi
 fi
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed = 0 ]
+finish

@@ -7,14 +7,6 @@
 // Nearly everything happens in children, which can be given limits and may
 // die. A child ends with 0, or says on stderr what was not so.
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
-
 #include <alloca.h>
 #include <algorithm>
 #include <cerrno>
@@ -40,125 +32,30 @@ extern "C" {
 #include "jobswitch/jobswitch.h"
 #include "pool.h"
 #include "stack.h"
+#include "support.h"
 
-#if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
-static constexpr bool sanitized = true;
-#else
-static constexpr bool sanitized = false;
-#endif
 #ifdef JOBSWITCH_WITH_TSAN
 static constexpr size_t jobs_most = 1000; // fibers are dear
 #else
 static constexpr size_t jobs_most = 10000;
 #endif
-#ifdef JOBSWITCH_VALGRIND
-static constexpr bool valgrind = true;
-#else
-static constexpr bool valgrind = false;
-#endif
-// Numbers about the process are the tool's as much as ours.
-static constexpr bool plain = !sanitized && !valgrind;
-
-static void skip_because(const char *why)
-{
-    print_message("skipped: %s\n", why);
-    skip();
-}
-
-static size_t scaled(size_t count)
-{
-    const char *scale = getenv("TEST_SCALE");
-    size_t divisor = scale ? strtoul(scale, nullptr, 10) : 1;
-    return count / (divisor ? divisor : 1);
-}
 
 // ---- helpers -------------------------------------------------------------------
 
-#define CHECK(what)                                                            \
-    do {                                                                       \
-        if (!(what)) {                                                         \
-            dprintf(2, "%s:%d: not so: %s (reason %d)\n", __FILE__, __LINE__,  \
-                    #what, jobswitch_last_error());                            \
-            _exit(1);                                                          \
-        }                                                                      \
-    } while (0)
-
-// The status of a child that runs the function and ends with its value.
-template <class F> static int child(F body)
-{
-    fflush(nullptr);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        alarm(240);
-        _exit(body());
-    }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return status;
-}
+#define CHECK CHILD_NEEDS
 
 template <class F> static void in_child(F body)
 {
     int status = child([&] {
         body();
         return 0;
-    });
+    }, 240);
     if (WIFSIGNALED(status))
         fail_msg("the child died of signal %d", WTERMSIG(status));
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
-static size_t status_kib(const char *key)
-{
-    // Without malloc, for there may be no memory.
-    static char text[8192];
-    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    ssize_t bytes = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[bytes > 0 ? bytes : 0] = 0;
-    char name[32];
-    snprintf(name, sizeof name, "\n%s:", key);
-    const char *found = strstr(text, name);
-    return found ? strtoul(found + strlen(name), nullptr, 10) : 0;
-}
-
-static size_t mappings()
-{
-    static char text[65536];
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    size_t lines = 0;
-    for (ssize_t bytes; fd >= 0 && (bytes = read(fd, text, sizeof text)) > 0;)
-        lines += size_t(std::count(text, text + bytes, '\n'));
-    close(fd);
-    return lines;
-}
-
-// Of mappings that a process may have.
-static size_t mappings_limit()
-{
-    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
-    size_t limit = 0;
-    if (!file || fscanf(file, "%zu", &limit) != 1)
-        limit = 0;
-    if (file)
-        fclose(file);
-    return limit ? limit : SIZE_MAX;
-}
-
-static size_t descriptors()
-{
-    DIR *folder = opendir("/proc/self/fd");
-    size_t count = 0;
-    while (folder && readdir(folder))
-        count++;
-    if (folder)
-        closedir(folder);
-    return count - 3; // ".", "..", the folder itself
-}
+static size_t descriptors() { return size_t(open_fds()); }
 
 static jobswitch_stats stats_now()
 {
@@ -180,12 +77,6 @@ static jobswitch_stats consistent_stats()
 }
 
 static size_t resident_most() { return stats_now().stack_bytes_resident_max; }
-
-static bool readable(int fd)
-{
-    pollfd poll_fd = {fd, POLLIN, 0};
-    return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLIN);
-}
 
 static void limit_set(int resource, size_t value)
 {
@@ -870,7 +761,7 @@ static constexpr size_t touched_kib = 8;
 static void test_unused_memory_goes_back(void **)
 {
     in_child([] {
-        size_t count = std::min(scaled(10000), jobs_most);
+        size_t count = std::min(scaled<size_t>(10000), jobs_most);
         size_t before_kib = status_kib("VmRSS");
         burst(count, touched);
         size_t one = pool_thread_state.pool->stack_span;
@@ -932,7 +823,7 @@ static void test_initial_jobs_stay_warm(void **)
     in_child([] {
         CHECK(jobswitch_init_thread(0, 500));
         CHECK(resident_most() == 0); // not touched before the first use
-        size_t count = std::min(scaled(10000), jobs_most);
+        size_t count = std::min(scaled<size_t>(10000), jobs_most);
         burst(count, touched);
         size_t one = pool_thread_state.pool->stack_span;
         for (int i = 0; i < 10; i++)
@@ -964,7 +855,7 @@ static void test_fewer_than_initial_jobs_stay_warm(void **)
 static void test_recently_used_stay_warm(void **)
 {
     in_child([] {
-        size_t count = std::min(scaled(10000), jobs_most), used = count / 5;
+        size_t count = std::min(scaled<size_t>(10000), jobs_most), used = count / 5;
         burst(count, touched);
         size_t one = pool_thread_state.pool->stack_span;
         for (int i = 0; i < 14; i++)
@@ -1005,7 +896,7 @@ static void test_prefault(void **)
 static void test_keep_warm_and_trim(void **)
 {
     in_child([] {
-        size_t count = std::min(scaled(10000), jobs_most);
+        size_t count = std::min(scaled<size_t>(10000), jobs_most);
         jobswitch_options options = JOBSWITCH_OPTIONS_INIT;
         options.flags = JOBSWITCH_KEEP_WARM;
         CHECK(jobswitch_init_thread_with(&options));
@@ -1303,7 +1194,7 @@ static void test_many_threads_in_turn(void **)
 {
     in_child([] {
         thread_kind kind = {100, 50, false, false};
-        size_t count = valgrind ? 20 : scaled(1000), kib_before = 0, chunk_before = 0;
+        size_t count = valgrind ? 20 : scaled<size_t>(1000), kib_before = 0, chunk_before = 0;
         int reason;
         for (size_t i = 0; i < count + 10; i++) {
             run_thread(just_ends, &kind);

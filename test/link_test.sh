@@ -6,20 +6,10 @@
 # compiles alone in every language version; that C and C++ programs link either
 # library; that an installed library is found by pkg-config and goes again.
 set -u
-BUILD=${BUILD:-build/x86_64-release} MODE=${MODE:-release} OUT=${OUT:-$BUILD/test/out/link_test}
-ARCH=${ARCH:-$(uname -m)} CC=${CC:-gcc} CXX=${CXX:-g++} SANITIZE=${SANITIZE:-}
-mkdir -p "$OUT"
+. "$(dirname "$0")/support.sh"
 so=$BUILD/libjobswitch.so.1 a=$BUILD/libjobswitch.a
 headers=$(ls include/jobswitch/*.h)
 
-passed=0 failed=0 skipped=0
-ok() { passed=$((passed + 1)); echo "ok    $1"; }
-bad() { # WHAT [FILE]
-    failed=$((failed + 1))
-    echo "FAIL  $1"
-    [ -z "${2:-}" ] || head -n 20 "$2" | sed 's/^/      /'
-}
-skip() { skipped=$((skipped + 1)); echo "skipped: $1"; }
 # same WHAT EXPECTED FOUND, each a list of lines
 same() {
     if [ "$2" = "$3" ]; then
@@ -249,5 +239,4 @@ fi
 try "make uninstall" install uninstall
 same "what make uninstall leaves" "" "$(find "$root" ! -type d)"
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish

@@ -6,18 +6,7 @@
 # C++, and the one thing such a program needs is an include path. OpenSSL's
 # other headers, which include <openssl/async.h> themselves, compile beside it.
 set -u
-BUILD=${BUILD:-build/x86_64-release} OUT=${OUT:-$BUILD/test/out/manpage_test}
-CC=${CC:-gcc} CXX=${CXX:-g++} SANITIZE=${SANITIZE:-}
-mkdir -p "$OUT"
-
-passed=0 failed=0 skipped=0
-ok() { passed=$((passed + 1)); echo "ok    $1"; }
-bad() { # WHAT [FILE]
-    failed=$((failed + 1))
-    echo "FAIL  $1"
-    [ -z "${2:-}" ] || head -n 20 "$2" | sed 's/^/      /'
-}
-skip() { skipped=$((skipped + 1)); echo "skipped: $1"; }
+. "$(dirname "$0")/support.sh"
 
 cat >"$OUT/expected" <<'END'
 Executing within a job
@@ -295,5 +284,4 @@ else
     ok "no ASYNC_ name in the program's symbols"
 fi
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed = 0 ]
+finish

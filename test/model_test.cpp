@@ -18,16 +18,8 @@
 #include <string>
 #include <vector>
 
-// After the C++ headers: its fail() is a macro.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
-
 #include "jobswitch/jobswitch.h"
+#include "support.h"
 
 // ---- a call with known registers ---------------------------------------------------
 
@@ -559,7 +551,7 @@ static uint64_t environment(const char *name, uint64_t otherwise)
 static void random_operations(void **)
 {
     uint64_t seed = environment("TEST_SEED", 20240229);
-    uint64_t scale = environment("TEST_SCALE", 1);
+    uint64_t scale = test_scale();
     for (uint64_t round = 0; round < 10; round++) {
         jobswitch_cleanup_thread();
         jobswitch_stats stats = {};
@@ -570,7 +562,7 @@ static void random_operations(void **)
         model.finished = stats.jobs_finished;
         model.discarded = stats.jobs_discarded;
         model.random = (seed + round) * 0x9e3779b97f4a7c15 + 1;
-        model.left = 100000 / (scale ? scale : 1) + 100;
+        model.left = 100000 / scale + 100;
         print_message("TEST_SEED=%" PRIu64 "\n", seed + round);
         while (model.left && model.wrong.empty())
             act();

@@ -7,14 +7,6 @@
 // would write there: it answers EFAULT and nobody dies. That a plain access
 // dies is tried as well, in children.
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
-
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -33,23 +25,7 @@ extern "C" {
 
 #include "jobswitch/jobswitch.h"
 #include "stack.h"
-
-#if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
-static constexpr bool sanitized = true;
-#else
-static constexpr bool sanitized = false;
-#endif
-#ifdef JOBSWITCH_VALGRIND
-static constexpr bool valgrind = true;
-#else
-static constexpr bool valgrind = false;
-#endif
-
-static void skip_because(const char *why)
-{
-    print_message("skipped: %s\n", why);
-    skip();
-}
+#include "support.h"
 
 // ---- the page size -------------------------------------------------------------
 
@@ -71,42 +47,6 @@ static size_t page_bytes() { return size_t(sysconf(_SC_PAGESIZE)); }
 
 // ---- helpers -------------------------------------------------------------------
 
-static size_t status_kib(const char *key)
-{
-    FILE *file = fopen("/proc/self/status", "re");
-    char line[256];
-    size_t kib = 0, length = strlen(key);
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, key, length) == 0 && line[length] == ':')
-            kib = strtoul(line + length + 1, nullptr, 10);
-    if (file)
-        fclose(file);
-    return kib;
-}
-
-static size_t mappings()
-{
-    FILE *file = fopen("/proc/self/maps", "re");
-    size_t lines = 0;
-    for (int c; file && (c = getc(file)) != EOF;)
-        lines += c == '\n';
-    if (file)
-        fclose(file);
-    return lines;
-}
-
-// Of mappings that a process may have.
-static size_t mappings_limit()
-{
-    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
-    size_t limit = 0;
-    if (!file || fscanf(file, "%zu", &limit) != 1)
-        limit = 0;
-    if (file)
-        fclose(file);
-    return limit ? limit : SIZE_MAX;
-}
-
 // "rw-p" and the like; empty where nothing is mapped.
 static const char *permissions(const void *address)
 {
@@ -126,12 +66,6 @@ static const char *permissions(const void *address)
     return found;
 }
 
-// Does a system call that writes a byte here fail with EFAULT?
-static bool guarded(const void *address)
-{
-    return syscall(SYS_getrandom, address, 1, 0) == -1 && errno == EFAULT;
-}
-
 static size_t resident_pages(const void *low, size_t bytes)
 {
     size_t real = size_t(getpagesize());
@@ -141,30 +75,7 @@ static size_t resident_pages(const void *low, size_t bytes)
                                 [](unsigned char page) { return page & 1; }));
 }
 
-// In a child: ends it, and says where.
-#define CHECK(what)                                                            \
-    do {                                                                       \
-        if (!(what)) {                                                         \
-            dprintf(2, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what);      \
-            _exit(1);                                                          \
-        }                                                                      \
-    } while (0)
-
-// The status of a child that runs the function and ends with its value.
-template <class F> static int child(F body)
-{
-    fflush(nullptr);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        alarm(120);
-        _exit(body());
-    }
-    int status;
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return status;
-}
+#define CHECK CHILD_NEEDS
 
 static stack_shape shape_of(size_t stack_bytes, size_t guard_bytes)
 {

@@ -6,20 +6,10 @@
 # markers (system calls that nobody else makes); strace must see nothing
 # between them, and the program's own malloc must not have been called.
 set -u
-BUILD=${BUILD:-build/x86_64-release} MODE=${MODE:-release} OUT=${OUT:-$BUILD/test/out/syscall_test}
-CC=${CC:-gcc}
-mkdir -p "$OUT"
-case $MODE in asan | tsan | ubsan | valgrind) echo "not with MODE=$MODE"; exit 77 ;; esac
-command -v strace >/dev/null || { echo "no strace here"; exit 77; }
-strace -o "$OUT/strace" true 2>"$OUT/log" || { echo "strace cannot trace here: $(head -n 1 "$OUT/log")"; exit 77; }
-
-passed=0 failed=0
-ok() { passed=$((passed + 1)); echo "ok    $1"; }
-bad() { # WHAT [FILE]
-    failed=$((failed + 1))
-    echo "FAIL  $1"
-    [ -z "${2:-}" ] || head -n 20 "$2" | sed 's/^/      /'
-}
+. "$(dirname "$0")/support.sh"
+no_tool
+command -v strace >/dev/null || none_of_it "no strace here"
+strace -o "$OUT/strace" true 2>"$OUT/log" || none_of_it "strace cannot trace here: $(head -n 1 "$OUT/log")"
 
 cat >"$OUT/warm.c" <<'END'
 #define _GNU_SOURCE
@@ -236,5 +226,4 @@ for library in "$BUILD/libjobswitch.a" "$BUILD/libjobswitch.so -Wl,-rpath,$(cd "
         bad "$name: allocations, locks or wrong results" "$OUT/out"
     fi
 done
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed = 0 ]
+finish

@@ -29,52 +29,8 @@
 #include <unistd.h>
 #include <vector>
 
-// After those: it makes a macro of fail.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
-
 #include "jobswitch/jobswitch.h"
-#include "valgrind.h"
-
-#if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
-static constexpr bool sanitized = true;
-#else
-static constexpr bool sanitized = false;
-#endif
-
-static int scaled(int rounds)
-{
-    const char *text = getenv("TEST_SCALE");
-    int scale = text ? atoi(text) : 1;
-    return scale > 1 ? (rounds + scale - 1) / scale : rounds;
-}
-
-static int open_fds()
-{
-    int count = 0;
-    DIR *list = opendir("/proc/self/fd");
-    while (list && readdir(list))
-        count++;
-    if (list)
-        closedir(list);
-    return count;
-}
-
-static int mappings()
-{
-    FILE *file = fopen("/proc/self/maps", "r");
-    int count = 0;
-    for (int c; file && (c = getc(file)) != EOF;)
-        count += c == '\n';
-    if (file)
-        fclose(file);
-    return count;
-}
+#include "support.h"
 
 static int pause_once(void *)
 {
@@ -177,10 +133,8 @@ static void the_process_ends_with_jobs_paused(void **)
 
 static void the_main_thread_ends_before_the_others(void **)
 {
-    if (sanitized) {
-        print_message("skipped: sanitizers want their main thread\n");
-        skip();
-    }
+    if (sanitized)
+        skip_because("sanitizers want their main thread");
     assert_int_equal(in_child([] {
         if (leave_some_paused())
             _exit(40);
@@ -204,10 +158,8 @@ static int end_the_thread(void *) { pthread_exit(nullptr); }
 
 static void a_thread_cannot_end_inside_a_job(void **)
 {
-    if (sanitized || valgrind_build) {
-        print_message("skipped: it ends with a signal\n");
-        skip();
-    }
+    if (sanitized || valgrind)
+        skip_because("it ends with a signal");
     std::string errors;
     assert_int_equal(in_child([] {
         std::thread([] {
@@ -375,7 +327,7 @@ static void a_thread_that_does_not_clean_up(void **)
     assert_int_equal(bad, 0);
     assert_int_equal(open_fds(), fds_before);
     // What a thread has mapped is unmapped, or used by the next.
-    if (!sanitized && !valgrind_build)
+    if (!sanitized && !valgrind)
         assert_in_range(mappings(), 0, mappings_before + 16);
 }
 
@@ -544,10 +496,8 @@ static void the_shared_library_comes_late(void **)
 {
     const char *build = getenv("BUILD");
     std::string path = std::string(build ? build : ".") + "/libjobswitch.so.1";
-    if (sanitized || !build || access(path.c_str(), R_OK) != 0) {
-        print_message("skipped: needs %s, and no sanitizer\n", path.c_str());
-        skip();
-    }
+    if (sanitized || !build || access(path.c_str(), R_OK) != 0)
+        skip_because("needs %s, and no sanitizer", path.c_str());
     int fds_before = open_fds();
     constexpr int threads_count = 4;
     std::atomic<int> bad(0), used(0);

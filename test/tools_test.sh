@@ -8,24 +8,8 @@
 # job and name the functions involved. Valgrind's part needs the library of
 # MODE=valgrind, and runs in that mode.
 set -u
-BUILD=${BUILD:-build/x86_64-release} MODE=${MODE:-release} OUT=${OUT:-$BUILD/test/out/tools_test}
-mkdir -p "$OUT"
+. "$(dirname "$0")/support.sh"
 unset ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS
-
-passed=0 failed=0 skipped=0
-ok() { passed=$((passed + 1)); echo "ok    $1"; }
-bad() { # WHAT [FILE]
-    failed=$((failed + 1))
-    echo "FAIL  $1"
-    [ -z "${2:-}" ] || head -n 40 "$2" | sed 's/^/      /'
-}
-skip() { skipped=$((skipped + 1)); echo "skipped: $1"; }
-finish() {
-    echo "$passed passed, $failed failed, $skipped skipped"
-    [ $failed = 0 ] || exit 1
-    [ $passed != 0 ] || exit 77
-    exit 0
-}
 
 # silent WHAT COMMAND...: ends with 0 and says nothing on standard error
 silent() {

@@ -12,23 +12,9 @@
 // A walk must meet exactly the traced calls that are open on the way down, each
 // with its values, and then the function below. What is open depends on the
 // stack that rsp lies in; the stacks are this file's.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
+#include "jobswitch/jobswitch.h"
 
-#if !defined(__x86_64__) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define NOT_HERE 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define NOT_HERE 1
-#endif
-#endif
-
-#ifdef NOT_HERE
+#if !defined(__x86_64__) || defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
 
 #include <stdio.h>
 
@@ -59,7 +45,7 @@ int main()
 #include <unwind.h>
 
 #include "context.h"
-#include "jobswitch/jobswitch.h"
+#include "support.h"
 
 // ---- a call with known registers ------------------------------------------------
 
@@ -1167,10 +1153,8 @@ static void test_notices_bad_row(void **)
 
 static void test_notices_clobbered_register(void **)
 {
-    if (portable) {
-        print_message("skipped: the portable end restores every register\n");
-        skip();
-    }
+    if (portable)
+        skip_because("the portable end restores every register");
     reset();
     scenario_clobber();
     assert_int_equal(wrong, 1);

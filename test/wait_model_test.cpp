@@ -19,14 +19,7 @@
 #include <type_traits>
 #include <vector>
 
-// After those: it makes a macro of fail.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
+#include "support.h"
 
 // ---- mistakes -------------------------------------------------------------------
 
@@ -744,9 +737,8 @@ static size_t explored, ends;
 // all of them, and what is asserted of all is not asserted.
 static size_t states_most()
 {
-    const char *text = getenv("TEST_SCALE");
-    int scale = text ? atoi(text) : 1;
-    return scale > 1 ? size_t(400000 / scale) : SIZE_MAX;
+    size_t scale = test_scale();
+    return scale > 1 ? 400000 / scale : SIZE_MAX;
 }
 
 // Returns what went wrong, or NULL.

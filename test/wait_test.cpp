@@ -35,28 +35,13 @@
 #include <unistd.h>
 #include <vector>
 
-// After those: it makes a macro of fail.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-extern "C" {
-#include <cmocka.h>
-}
-
 #include "arena.h"
 #include "job.h"
 #include "jobswitch/jobswitch.h"
+#include "support.h"
 #include "wait.h"
 
 static constexpr int patience_s = 60;
-
-static int scaled(int rounds)
-{
-    const char *text = getenv("TEST_SCALE");
-    int scale = text ? atoi(text) : 1;
-    return scale > 1 ? (rounds + scale - 1) / scale : rounds;
-}
 
 // ---- holding a thread up -------------------------------------------------------
 
@@ -130,24 +115,7 @@ extern "C" int eventfd(unsigned count, int flags) noexcept
 
 // ---- looking -----------------------------------------------------------------------
 
-static bool readable(int fd)
-{
-    pollfd look = {fd, POLLIN, 0};
-    return poll(&look, 1, 0) == 1 && (look.revents & POLLIN);
-}
-
 static bool is_open(int fd) { return fcntl(fd, F_GETFD) != -1; }
-
-static int open_fds()
-{
-    int count = 0;
-    DIR *list = opendir("/proc/self/fd");
-    while (list && readdir(list))
-        count++;
-    if (list)
-        closedir(list);
-    return count;
-}
 
 static int stranger()
 {
@@ -413,10 +381,8 @@ static void more_descriptors_than_the_first_page_of_the_cache(void **)
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     raised = before;
     raised.rlim_cur = raised.rlim_cur > count + 100 ? raised.rlim_cur : count + 100;
-    if (raised.rlim_cur > raised.rlim_max || setrlimit(RLIMIT_NOFILE, &raised) != 0) {
-        print_message("skipped: needs %zu descriptors\n", count + 100);
-        skip();
-    }
+    if (raised.rlim_cur > raised.rlim_max || setrlimit(RLIMIT_NOFILE, &raised) != 0)
+        skip_because("needs %zu descriptors", count + 100);
     int fds_before = open_fds(), reason, bad = 0;
     wait_cache cache;
     wait_cache_init(cache);

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What several test programs need: cmocka, the tool that the build is for,
+// skipping with a word, TEST_SCALE, children, and what the kernel says of this
+// process. Include it after the C++ headers: cmocka makes a macro of fail.
+#pragma once
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+extern "C" {
+#include <cmocka.h>
+}
+
+#include "jobswitch/jobswitch.h"
+
+// ---- the build -------------------------------------------------------------------
+
+#if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+#ifdef JOBSWITCH_VALGRIND
+inline constexpr bool valgrind = true;
+#else
+inline constexpr bool valgrind = false;
+#endif
+// Numbers about the process are the tool's as much as ours.
+inline constexpr bool plain = !sanitized && !valgrind;
+
+// Its line begins as test/run.sh expects it.
+[[gnu::format(printf, 1, 2)]] inline void skip_because(const char *why, ...)
+{
+    va_list values;
+    va_start(values, why);
+    print_message("skipped: ");
+    vprint_message(why, values);
+    print_message("\n");
+    va_end(values);
+    skip();
+}
+
+// What TEST_SCALE divides numbers by: 1 or more.
+inline unsigned long test_scale()
+{
+    const char *text = getenv("TEST_SCALE");
+    unsigned long scale = text ? strtoul(text, nullptr, 10) : 1;
+    return scale ? scale : 1;
+}
+
+// A number of rounds, divided, rounded up.
+template <class N> N scaled(N count)
+{
+    N scale = N(test_scale());
+    return (count + scale - 1) / scale;
+}
+
+// ---- children --------------------------------------------------------------------
+
+// In a child: the first thing that is not so ends it.
+#define CHILD_NEEDS(what)                                                      \
+    do {                                                                       \
+        if (!(what)) {                                                         \
+            dprintf(STDERR_FILENO, "%s:%d: not so: %s (reason %d)\n",          \
+                    __FILE__, __LINE__, #what, jobswitch_last_error());        \
+            _exit(1);                                                          \
+        }                                                                      \
+    } while (0)
+
+// The status of a child that runs the function and ends with its value.
+template <class F> int child(F body, unsigned seconds = 120)
+{
+    fflush(nullptr);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        alarm(seconds);
+        _exit(body());
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+// ---- what the kernel says --------------------------------------------------------
+
+// A number of /proc/self/status. Without malloc, for there may be no memory.
+inline size_t status_kib(const char *key)
+{
+    static char text[8192];
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t bytes = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[bytes > 0 ? bytes : 0] = 0;
+    char name[32];
+    snprintf(name, sizeof name, "\n%s:", key);
+    const char *found = strstr(text, name);
+    return found ? strtoul(found + strlen(name), nullptr, 10) : 0;
+}
+
+inline size_t mappings()
+{
+    static char text[65536];
+    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+    size_t lines = 0;
+    for (ssize_t bytes; fd >= 0 && (bytes = read(fd, text, sizeof text)) > 0;)
+        lines += size_t(std::count(text, text + bytes, '\n'));
+    if (fd >= 0)
+        close(fd);
+    return lines;
+}
+
+// Of mappings that a process may have.
+inline size_t mappings_limit()
+{
+    FILE *file = fopen("/proc/sys/vm/max_map_count", "re");
+    size_t limit = 0;
+    if (!file || fscanf(file, "%zu", &limit) != 1)
+        limit = 0;
+    if (file)
+        fclose(file);
+    return limit ? limit : SIZE_MAX;
+}
+
+// To compare with itself: a few more than there are.
+inline int open_fds()
+{
+    int count = 0;
+    DIR *list = opendir("/proc/self/fd");
+    while (list && readdir(list))
+        count++;
+    if (list)
+        closedir(list);
+    return count;
+}
+
+inline bool readable(int fd)
+{
+    pollfd look = {fd, POLLIN, 0};
+    return poll(&look, 1, 0) == 1 && (look.revents & POLLIN);
+}
+
+// Does a system call that writes a byte here fail with EFAULT?
+inline bool guarded(const void *address)
+{
+    return syscall(SYS_getrandom, address, 1, 0) == -1 && errno == EFAULT;
+}

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the test scripts share; they source it. Run from the top folder.
+# Environment, all optional: BUILD, MODE, ARCH, CC, CXX, SANITIZE, and OUT, a
+# folder for what the script makes.
+# shellcheck shell=bash disable=SC2034
+BUILD=${BUILD:-build/x86_64-release} MODE=${MODE:-release}
+OUT=${OUT:-$BUILD/test/out/$(basename "$0" .sh)}
+ARCH=${ARCH:-$(uname -m)} CC=${CC:-gcc} CXX=${CXX:-g++} SANITIZE=${SANITIZE:-}
+mkdir -p "$OUT"
+
+passed=0 failed=0 skipped=0
+ok() { passed=$((passed + 1)); echo "ok    $1"; }
+bad() { # WHAT [FILE]
+    failed=$((failed + 1))
+    echo "FAIL  $1"
+    [ -z "${2:-}" ] || head -n 40 "$2" | sed 's/^/      /'
+}
+skip() { skipped=$((skipped + 1)); echo "skipped: $1"; }
+
+# none_of_it WHY: the whole script is skipped
+none_of_it() { echo "$1"; exit 77; }
+# no_tool: where the library has one inside, the whole script is skipped
+no_tool() {
+    case $MODE in asan | tsan | ubsan | valgrind) none_of_it "not with MODE=$MODE" ;; esac
+}
+
+# The last line, which test/run.sh reads, and the exit code.
+finish() {
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ $failed = 0 ] || exit 1
+    [ $passed != 0 ] || exit 77
+    exit 0
+}
