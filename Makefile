@@ -11,18 +11,22 @@
 # MODE=release      or debug, asan, ubsan, tsan, valgrind
 # ENTRY=portable    start and pause in C++ instead of the CPU's assembly
 # V=1               shows commands
+# CC CXX AR NASM CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PREFIX LIBDIR DESTDIR: as usual
 
 ARCH ?= $(shell uname -m)
 MODE ?= release
 ENTRY ?=
 PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 NASM ?= nasm
 OBJCOPY ?= objcopy
 MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := all
 
 BUILD := build/$(ARCH)-$(MODE)$(ENTRY:%=-%)
-Q := $(if $(V),,@)
-say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
+loud := $(filter-out 0,$(V))
+Q := $(if $(loud),,@)
+say = $(if $(loud),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
 
 ifeq ($(wildcard arch/$(ARCH)/arch.mk),)
 $(error no port for ARCH=$(ARCH): there is $(notdir $(wildcard arch/*)))
@@ -63,6 +67,15 @@ user-cxx := -std=c++20
 ifeq ($(filter asan ubsan tsan,$(MODE)),)
 lib-link := -Wl,-z,defs
 endif
+# GCC makes ordinary objects of its own -flto when it joins them; clang's would
+# ask for a plugin in everybody's linker.
+ifneq ($(findstring -flto,$(CXXFLAGS)),)
+ifneq ($(findstring clang,$(CXX)),)
+lib-lto := -fno-lto
+else
+join-lto := -O2 -flto -flinker-output=nolto-rel
+endif
+endif
 
 # ---- the libraries -----------------------------------------------------------
 
@@ -74,20 +87,24 @@ version := $(shell sed -n 's/.*VERSION_STRING "\(.*\)"/\1/p' include/jobswitch/j
 lib-a := $(BUILD)/libjobswitch.a
 lib-so := $(BUILD)/libjobswitch.so.1
 
-# What was built with other words is built again.
+# What was built with other words is built again; but make install, without
+# words of its own, installs what is there.
 words := $(CC) $(CXX) $(NASM) $(CPPFLAGS) $(CFLAGS) $(CXXFLAGS) $(LDFLAGS)
-$(shell mkdir -p $(BUILD); echo '$(words)' | cmp -s - $(BUILD)/words || echo '$(words)' > $(BUILD)/words)
 again := Makefile arch/$(ARCH)/arch.mk $(BUILD)/words
+.PHONY: always
+$(BUILD)/words: $(if $(filter install,$(MAKECMDGOALS)),$(if $(findstring FLAGS,$(MAKEOVERRIDES))$(filter CC=% CXX=% NASM=%,$(MAKEOVERRIDES)),always),always)
+	$(Q)mkdir -p $(@D)
+	$(Q)echo '$(words)' | cmp -s - $@ || echo '$(words)' > $@
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all
-all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so $(BUILD)/jobswitch.pc
+all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so
 
 $(BUILD)/src/%.cpp.o: src/%.cpp $(again)
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) $(common) $(lib-flags) $(arch-cxxflags) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(common) $(lib-flags) $(arch-cxxflags) $(CPPFLAGS) $(CXXFLAGS) $(lib-lto) -MMD -MP -c -o $@ $<
 
 # A run of its own for what it includes: NASM 2.16's -MD names none of it.
 $(BUILD)/%.asm.o: %.asm $(BUILD)/offsets.inc $(again)
@@ -105,7 +122,7 @@ $(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
 # One object, in which only the public names are global: a program that links
 # the archive may have a job_start of its own.
 $(BUILD)/jobswitch.o: $(objects)
-	$(Q)$(CC) $(if $(findstring -flto,$(CXXFLAGS)),-O2 -flto -flinker-output=nolto-rel) -r -nostdlib -o $@ $^
+	$(Q)$(CC) $(join-lto) -r -nostdlib -o $@ $^
 	$(Q)$(OBJCOPY) --localize-hidden $@
 
 # The tests' own, with all names.
@@ -127,14 +144,6 @@ $(lib-so): $(objects) src/jobswitch.map $(again)
 
 $(BUILD)/libjobswitch.so: $(lib-so)
 	$(Q)ln -sf $(<F) $@
-
-$(BUILD)/jobswitch.pc: Makefile include/jobswitch/jobswitch.h
-	$(Q)mkdir -p $(@D)
-	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' \
-	    'includedir=$${prefix}/include' '' 'Name: jobswitch' \
-	    'Description: jobs that pause and resume, on stacks of their own' \
-	    'Version: $(version)' 'Libs: -L$${libdir} -ljobswitch' \
-	    'Libs.private: -pthread' 'Cflags: -I$${includedir}' > $@
 
 # ---- programs ----------------------------------------------------------------
 #
@@ -213,31 +222,54 @@ lint:
 	$(Q)BUILD=$(BUILD) CC='$(CC)' CXX='$(CXX)' test/lint.sh
 deps:
 	$(Q)test/deps.sh all
+.PHONY: help
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//; 3,$$p' Makefile
+
+# With clean beside it, what is to be built waits for that.
+ifneq ($(filter clean,$(MAKECMDGOALS)),)
+$(filter-out clean,$(MAKECMDGOALS)): | clean
+.NOTPARALLEL:
+endif
 
 # ---- installing --------------------------------------------------------------
 
-include-to = $(DESTDIR)$(PREFIX)/include
-lib-to = $(DESTDIR)$(PREFIX)/lib
-man-to = $(DESTDIR)$(PREFIX)/share/man
 headers := $(wildcard include/jobswitch/*.h)
-pages := $(wildcard doc/man3/*.3 doc/man7/*.7)
+pages3 := $(wildcard doc/man3/*.3)
+pages7 := $(wildcard doc/man7/*.7)
+# In double quotes in every recipe: they may hold blanks.
+include-to = $(DESTDIR)$(PREFIX)/include
+lib-to = $(DESTDIR)$(LIBDIR)
+man-to = $(DESTDIR)$(PREFIX)/share/man
 
 .PHONY: install uninstall clean
 install: all
-	$(Q)install -d $(include-to)/jobswitch $(include-to)/jobswitch-compat/openssl \
-	    $(lib-to)/pkgconfig $(man-to)/man3 $(man-to)/man7
-	$(Q)install -m 644 $(headers) $(include-to)/jobswitch
-	$(Q)install -m 644 include/compat/openssl/async.h $(include-to)/jobswitch-compat/openssl
-	$(Q)install -m 644 $(lib-a) $(lib-to)
-	$(Q)install -m 755 $(lib-so) $(lib-to)/libjobswitch.so.$(version)
-	$(Q)ln -sf libjobswitch.so.$(version) $(lib-to)/libjobswitch.so.1
-	$(Q)ln -sf libjobswitch.so.1 $(lib-to)/libjobswitch.so
-	$(Q)sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/jobswitch.pc > $(lib-to)/pkgconfig/jobswitch.pc
-	$(Q)$(foreach page,$(pages),install -m 644 $(page) $(man-to)/$(notdir $(patsubst %/,%,$(dir $(page)))) &&) :
+	$(Q)install -d "$(include-to)/jobswitch" "$(include-to)/jobswitch-compat/openssl" \
+	    "$(lib-to)/pkgconfig" "$(man-to)/man3" "$(man-to)/man7"
+	$(Q)install -m 644 $(headers) "$(include-to)/jobswitch"
+	$(Q)install -m 644 include/compat/openssl/async.h "$(include-to)/jobswitch-compat/openssl"
+	$(Q)install -m 644 $(lib-a) "$(lib-to)"
+	$(Q)install -m 755 $(lib-so) "$(lib-to)/libjobswitch.so.$(version)"
+	$(Q)ln -sf libjobswitch.so.$(version) "$(lib-to)/libjobswitch.so.1"
+	$(Q)ln -sf libjobswitch.so.1 "$(lib-to)/libjobswitch.so"
+	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' \
+	    'includedir=$${prefix}/include' '' 'Name: jobswitch' \
+	    'Description: jobs that pause and resume, on stacks of their own' \
+	    'Version: $(version)' 'Libs: -L$${libdir} -ljobswitch' \
+	    'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
+	    > "$(lib-to)/pkgconfig/jobswitch.pc"
+	$(Q)install -m 644 $(pages3) "$(man-to)/man3"
+	$(Q)install -m 644 $(pages7) "$(man-to)/man7"
+# What was installed, by name, and the folders that were made for it alone.
 uninstall:
-	$(Q)rm -rf $(include-to)/jobswitch $(include-to)/jobswitch-compat
-	$(Q)rm -f $(lib-to)/libjobswitch.a $(lib-to)/libjobswitch.so* $(lib-to)/pkgconfig/jobswitch.pc
-	$(Q)rm -f $(foreach page,$(pages),$(man-to)/$(notdir $(patsubst %/,%,$(dir $(page))))/$(notdir $(page)))
+	$(Q)for file in $(notdir $(headers)); do rm -f "$(include-to)/jobswitch/$$file"; done
+	$(Q)rm -f "$(include-to)/jobswitch-compat/openssl/async.h" "$(lib-to)/libjobswitch.a" \
+	    "$(lib-to)/libjobswitch.so" "$(lib-to)/libjobswitch.so.1" \
+	    "$(lib-to)/libjobswitch.so.$(version)" "$(lib-to)/pkgconfig/jobswitch.pc"
+	$(Q)for page in $(notdir $(pages3)); do rm -f "$(man-to)/man3/$$page"; done
+	$(Q)for page in $(notdir $(pages7)); do rm -f "$(man-to)/man7/$$page"; done
+	$(Q)rmdir "$(include-to)/jobswitch" "$(include-to)/jobswitch-compat/openssl" \
+	    "$(include-to)/jobswitch-compat" 2>/dev/null || :
 clean:
 	$(Q)rm -rf build
 

@@ -4,7 +4,10 @@
 # deps.sh run|check|lint|all [MODE]: sees what a command needs and this machine
 # lacks, and installs it from Debian's packages where that is allowed. Where
 # nothing is missing it asks for no rights and touches no network.
+#
+# DEPS=no in the environment skips all of it.
 set -u
+[ "${DEPS:-}" != no ] || exit 0
 
 what=${1:-all}
 mode=${2:-release}
@@ -17,8 +20,16 @@ need() {
     "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 tool() { command -v "$1"; }
-header() { printf '#include <stddef.h>\n#include <stdarg.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <%s>\n' "$1" | cc -E -x c -; }
-clang_runtime() { ls /usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.tsan-*.a; }
+compiler=$(command -v gcc || command -v clang || command -v cc)
+header() {
+    # Without a compiler nothing can be said of headers; that is missing first.
+    [ -n "$compiler" ] || return 0
+    printf '#include <%s>\n' stddef.h stdarg.h stdint.h setjmp.h "$1" | "$compiler" -E -x c -
+}
+clang_runtime() {
+    [ -e "$(clang -print-file-name="libclang_rt.tsan-$(uname -m).a")" ] ||
+        [ -e "$(clang -print-runtime-dir)/libclang_rt.tsan-$(uname -m).a" ]
+}
 
 need gcc tool gcc
 need g++ tool g++
@@ -58,16 +69,16 @@ missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
 missing=${missing% }
 [ -n "$missing" ] || exit 0
 
+if ! command -v apt-get >/dev/null; then
+    echo "missing packages (Debian's names; DEPS=no skips this check): $missing" >&2
+    exit 1
+fi
 if [ "$(id -u)" = 0 ]; then
     sudo=
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     sudo='sudo -n'
 else
     echo "missing packages, and no right to install them; please run: apt-get install $missing" >&2
-    exit 1
-fi
-if ! command -v apt-get >/dev/null; then
-    echo "missing packages (Debian's names): $missing" >&2
     exit 1
 fi
 echo "installing: $missing"
