@@ -123,13 +123,20 @@ static bool on_root_stack(pool &p, uintptr_t address)
         pthread_attr_t attributes;
         void *low;
         size_t bytes;
-        if (pthread_getattr_np(pthread_self(), &attributes) != 0)
-            return false;
-        if (pthread_attr_getstack(&attributes, &low, &bytes) == 0) {
-            p.root_stack_low = reinterpret_cast<uintptr_t>(low);
-            p.root_stack_high = p.root_stack_low + bytes;
+        if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+            if (pthread_attr_getstack(&attributes, &low, &bytes) == 0) {
+                p.root_stack_low = reinterpret_cast<uintptr_t>(low);
+                p.root_stack_high = p.root_stack_low + bytes;
+            }
+            pthread_attr_destroy(&attributes);
         }
-        pthread_attr_destroy(&attributes);
+    }
+    if (p.root_stack_high == 0) {
+        // Not to be learnt here (no /proc, no descriptor): it is about where
+        // the thread stood when it ran the job.
+        constexpr uintptr_t below = 65536, above = 8 << 20;
+        auto stood = reinterpret_cast<uintptr_t>(context_stack_pointer(&p.root));
+        return is_within(address, stood - below, stood + above);
     }
     return is_within(address, p.root_stack_low, p.root_stack_high);
 }
@@ -223,7 +230,7 @@ struct starter_roots {
         constexpr uintptr_t frame_bytes = 1024; // of whoever switches
         auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
         if (!tool || !tool->root_add || pool_thread_state.current ||
-            !on_root_stack(p, here - frame_bytes))
+            !on_root_stack(p, here - frame_bytes) || !p.root_stack_high)
             return;
         low = reinterpret_cast<const unsigned char *>(here - frame_bytes);
         bytes = p.root_stack_high - (here - frame_bytes);
@@ -291,7 +298,7 @@ static bool prepare(pool &p, job &j, int (*func)(void *), const void *args,
     if (size)
         memcpy(copy, args, size);
     *record = {func, copy, heap};
-    j.flags |= flag_portable | (heap ? flag_args_heap : 0);
+    j.flags |= heap ? flag_args_heap : 0;
     context_make(&j.ctx, end, run, &j);
     return true;
 }

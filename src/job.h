@@ -49,10 +49,9 @@ inline constexpr uint32_t gate_calling = 1u << 29;   // in a function of the cal
 inline constexpr uint32_t gate_waiting = 1u << 28;   // for a job that it started
 inline constexpr uint32_t gate_blocks = gate_waiting - 1;
 
-inline constexpr uint32_t flag_portable = 1;  // started by job_start
-inline constexpr uint32_t flag_args_heap = 2; // its args are in memory of their own
-inline constexpr uint32_t flag_drop = 4;      // its stack is not of the pool's shape
-inline constexpr uint32_t flag_drop_over = 8; // more jobs than the pool's maximum
+inline constexpr uint32_t flag_args_heap = 1; // its args are in memory of their own
+inline constexpr uint32_t flag_drop = 2;      // its stack is not of the pool's shape
+inline constexpr uint32_t flag_drop_over = 4; // more jobs than the pool's maximum
 
 inline pool *job_owner(const job &j)
 {

@@ -20,7 +20,11 @@ static constexpr size_t refill_batch = 64;
 
 static std::atomic<const jobswitch_tool *> tool_set;
 
-void pool_set_tool(const jobswitch_tool *tool) { tool_set = tool; }
+void pool_set_tool(const jobswitch_tool *tool)
+{
+    tool_set = tool;
+    wait_announce(tool->acquire, tool->release);
+}
 
 static uint64_t clock_ns()
 {
@@ -112,7 +116,7 @@ static job *block_take(pool &p, int *reason)
         for_each_block(chunk, [&p](job &j) { block_put(p, j); });
         arena_view view = arena_look();
         p.arena = view.base;
-        p.arena_bytes = view.bytes - JS_JOB_BYTES;
+        p.arena_bytes = view.bytes - JS_JOB_BYTES + 1;
     }
     return list_pop(p.bare);
 }
@@ -151,6 +155,19 @@ struct calling_scope {
     }
 };
 
+// What a block becomes with a stack.
+static void job_init(pool &p, job &j, void *top)
+{
+    j.ctx.link = nullptr;
+    job_renew_handle(j);
+    j.gate = announced(p) ? gate_announced : 0;
+    j.flags = 0;
+    j.stack_top = top;
+    j.owner.store(reinterpret_cast<uintptr_t>(&p) |
+                      (announced(p) ? owner_announced : 0),
+                  std::memory_order_relaxed);
+}
+
 static job *job_make(pool &p, const stack_shape &shape, int *reason)
 {
     job *j = block_take(p, reason);
@@ -165,14 +182,7 @@ static job *job_make(pool &p, const stack_shape &shape, int *reason)
         block_put(p, *j);
         return nullptr;
     }
-    j->ctx.link = nullptr;
-    job_renew_handle(*j);
-    j->gate = announced(p) ? gate_announced : 0;
-    j->flags = 0;
-    j->stack_top = top;
-    j->owner.store(reinterpret_cast<uintptr_t>(&p) |
-                       (announced(p) ? owner_announced : 0),
-                   std::memory_order_relaxed);
+    job_init(p, *j, top);
     if (p.tool && p.tool->root_add) {
         stack_range range = stack_bounds(p.stacks, top);
         p.tool->root_add(range.low, range.bytes);
@@ -210,7 +220,7 @@ static void job_drop(pool &p, job &j)
 template <class F>
 static size_t discard(pool &p, job_list &list, size_t most, F pass_on)
 {
-    constexpr size_t batch = 64; // this may be a small job's stack
+    constexpr size_t batch = 32; // this may be a small job's stack
     size_t done = 0;
     while (done < most && list.count) {
         job *jobs[batch];
@@ -346,24 +356,43 @@ void pool_return(pool &p, job &j)
     hot_list(p) = &j;
 }
 
-void pool_put(pool &p, job &j)
+// A waker is still inside the job's descriptor, or its last generation has
+// ended: the block cannot be used now, but the stack can, with another block.
+static job *rehouse(pool &p, job &j)
+{
+    int reason;
+    job *other = block_take(p, &reason);
+    if (!other)
+        return nullptr;
+    job_init(p, *other, j.stack_top);
+    block_put(p, j);
+    return other;
+}
+
+void pool_put(pool &p, job &ended)
 {
     count_end(p);
-    bool usable = !(j.flags & flag_drop) &&
-                  !((j.flags & flag_drop_over) && p.max_jobs &&
-                    p.jobs_made - p.doomed.count > p.max_jobs);
+    job *j = &ended;
+    bool drop = (j->flags & flag_drop) ||
+                ((j->flags & flag_drop_over) && p.max_jobs &&
+                 p.jobs_made - p.doomed.count > p.max_jobs);
+    j->flags = 0;
+    j->gate = announced(p) ? gate_announced : 0;
     // A handle that nobody was given may serve again.
-    if (!job_is_secret(j)) {
-        if (!wait_end(j.wait, p.descriptors))
-            usable = false;
-        job_renew_handle(j);
+    if (!job_is_secret(*j)) {
+        bool usable = wait_end(j->wait, p.descriptors);
+        job_renew_handle(*j);
+        if (!usable && !drop) {
+            job *other = rehouse(p, *j);
+            drop = !other;
+            if (other)
+                j = other;
+        }
     }
-    j.flags = 0;
-    j.gate = announced(p) ? gate_announced : 0;
-    if (usable)
-        pool_return(p, j);
+    if (drop)
+        list_push(p.doomed, *j);
     else
-        list_push(p.doomed, j);
+        pool_return(p, *j);
 }
 
 // ---- opening ---------------------------------------------------------------------
@@ -455,7 +484,8 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
             mark_live(p, flag_drop_over);
     }
     p.jobs_made += made.count;
-    if (options.flags & JOBSWITCH_PREFAULT) {
+    // The caller's stacks may be anything but cold: their tops are written.
+    if (shape.alloc || (options.flags & JOBSWITCH_PREFAULT)) {
         while (job *j = list_pop(made))
             pool_return(p, *j);
     } else {
@@ -606,8 +636,9 @@ size_t pool_trim(pool &p, size_t keep_jobs)
     return given;
 }
 
-void pool_stats(const pool &p, jobswitch_stats &stats)
+void pool_stats(pool &p, jobswitch_stats &stats)
 {
+    drop_doomed(p);
     size_t running = 0;
     const job *j = pool_thread_state.current;
     while (j) {

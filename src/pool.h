@@ -105,7 +105,7 @@ void pool_return(pool &p, job &j);
 void pool_close(pool &p);
 
 size_t pool_trim(pool &p, size_t keep_jobs);
-void pool_stats(const pool &p, jobswitch_stats &stats);
+void pool_stats(pool &p, jobswitch_stats &stats);
 
 // The clock that reviews go by, in a test's hands.
 extern uint64_t (*pool_clock_ns)();

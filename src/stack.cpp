@@ -30,7 +30,7 @@ static constexpr size_t colour_bytes = 64;
 static constexpr size_t colours = 16;
 static constexpr size_t guards_most = 1024; // made at a time
 // Ranges in one call: their list lies on a stack that may be a job's.
-static constexpr size_t batch_most = 64;
+static constexpr size_t batch_most = 32;
 static constexpr size_t slab_stacks_least = 64;
 static constexpr size_t slab_stacks_most = 262144;
 
@@ -84,7 +84,9 @@ bool stack_shape_check(stack_shape &shape, int *reason)
         *reason = JOBSWITCH_E_STACK_TOO_SMALL;
         return false;
     }
-    if (!shape.alloc) {
+    if (shape.alloc) {
+        shape.guard_bytes = 0; // theirs
+    } else {
         shape.stack_bytes = round_up(shape.stack_bytes, page_bytes());
         shape.guard_bytes = round_up(shape.guard_bytes, page_bytes());
         // The odd page goes to the guard.
@@ -270,6 +272,8 @@ static bool advise(iovec *ranges, size_t count, int advice)
         if (self >= 0) {
             long advised =
                 syscall(SYS_process_madvise, self, ranges, count, advice, 0);
+            if (advised < 0 && (errno == ENOSYS || errno == EPERM))
+                missing = true;
             close(self);
             if (advised >= 0 && size_t(advised) == bytes)
                 return true;

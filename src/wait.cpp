@@ -20,6 +20,36 @@ static constexpr size_t first_cache_bytes = 65536; // of any page size
 
 static constexpr uint64_t generation_mask = ~uint64_t(0) << 32;
 
+// ---- announcing to a tool ------------------------------------------------------
+
+static std::atomic<void (*)(void *)> tool_acquire, tool_release;
+
+void wait_announce(void (*acquire)(void *), void (*release)(void *))
+{
+    tool_acquire = acquire;
+    tool_release = release;
+}
+
+static void acquired(wait_state &state)
+{
+    if (auto acquire = tool_acquire.load(std::memory_order_relaxed))
+        acquire(&state.word);
+}
+
+// One step of the protocol. Before it lies what the caller did, behind it what
+// others did.
+static bool change(wait_state &state, uint64_t &word, uint64_t next)
+{
+    if (auto release = tool_release.load(std::memory_order_relaxed))
+        release(&state.word);
+    if (!state.word.compare_exchange_weak(word, next, std::memory_order_acq_rel))
+        return false;
+    acquired(state);
+    return true;
+}
+
+// ---- descriptors ---------------------------------------------------------------
+
 static void make_readable(int fd)
 {
     uint64_t one = 1;
@@ -120,8 +150,7 @@ bool wait_end(wait_state &state, wait_cache &cache)
                  : (word & generation_mask) + next_generation;
         if (word & pins_mask)
             next |= (word & (pins_mask | has_fd)) | resting;
-        if (!state.word.compare_exchange_weak(word, next,
-                                              std::memory_order_acq_rel))
+        if (!change(state, word, next))
             continue;
         if (next & resting)
             return false;
@@ -145,8 +174,7 @@ static void unpin(wait_state &state, wait_cache &cache, uint64_t mark)
     uint64_t next;
     do
         next = (word & resting ? word : word | mark) - pin;
-    while (!state.word.compare_exchange_weak(word, next,
-                                             std::memory_order_acq_rel));
+    while (!change(state, word, next));
     if (!(next & resting) || (next & pins_mask))
         return;
     if (next & has_fd) {
@@ -167,11 +195,9 @@ bool wait_wake(wait_state &state, uint32_t generation, wait_cache &cache)
         if (!(word & has_fd)) {
             // Also where it is marked already: only a write to the word makes
             // what was written before the wake visible to whoever clears it.
-            if (state.word.compare_exchange_weak(word, word | woken,
-                                                 std::memory_order_acq_rel))
+            if (change(state, word, word | woken))
                 return true;
-        } else if (state.word.compare_exchange_weak(
-                       word, (word | woken) + pin, std::memory_order_acq_rel)) {
+        } else if (change(state, word, (word | woken) + pin)) {
             break;
         }
     }
@@ -191,8 +217,7 @@ bool wait_clear(wait_state &state, uint32_t generation, wait_cache &cache)
         uint64_t next = word & ~woken;
         if (word & has_fd)
             next += pin;
-        if (state.word.compare_exchange_weak(word, next,
-                                             std::memory_order_acq_rel))
+        if (change(state, word, next))
             break;
     }
     if (!(word & has_fd))
@@ -221,8 +246,7 @@ static int attach_descriptor(wait_state &state, uint32_t generation,
             readable = word & woken;
             (readable ? make_readable : make_unreadable)(fd);
         }
-        if (state.word.compare_exchange_weak(word, word | has_fd,
-                                             std::memory_order_acq_rel))
+        if (change(state, word, word | has_fd))
             return fd;
     }
     if (readable)
@@ -244,11 +268,11 @@ int wait_descriptor(wait_state &state, uint32_t generation, wait_cache &cache,
             break;
         }
         if (word & has_fd) {
+            acquired(state);
             fd = state.fd.load(std::memory_order_relaxed);
             break;
         }
-        if (state.word.compare_exchange_weak(word, word + pin,
-                                             std::memory_order_acq_rel)) {
+        if (change(state, word, word + pin)) {
             fd = attach_descriptor(state, generation, cache, reason);
             unpin(state, cache, 0);
             break;

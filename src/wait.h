@@ -42,6 +42,10 @@ struct wait_cache {
     bool shared; // with another process: to be closed, not to be read
 };
 
+// For a tool that does not see the word change: called around each change, with
+// its address. NULL: nobody.
+void wait_announce(void (*acquire)(void *), void (*release)(void *));
+
 void wait_cache_init(wait_cache &cache);
 // Closes what is kept. Descriptors in use stay.
 void wait_cache_close(wait_cache &cache);

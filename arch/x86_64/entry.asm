@@ -73,8 +73,8 @@ exported jobswitch_start_job
         ; r11 = a job of this thread. No job runs here, so it is paused.
         mov     [r10 + JS_POOL_JOB_OUT], rdi
         mov     [r10 + JS_POOL_RET_OUT], rsi
-        mov     [fs:rax + JS_THREAD_CURRENT], r11
         mov     [r11 + JS_CTX_LINK], r10
+        mov     [fs:rax + JS_THREAD_CURRENT], r11
         save_context r10, rcx, DW_RCX
         mov     eax, 1                  ; what its jobswitch_pause_job returns
         load_context r11, DW_R11
@@ -188,8 +188,8 @@ exported jobswitch_start_job
         mov     rsi, [r11 + JS_JOB_NEXT]
         mov     [r10 + JS_POOL_IDLE], rsi
         inc     qword [r10 + JS_POOL_STARTED]
-        mov     [fs:rax + JS_THREAD_CURRENT], r11
         mov     [r11 + JS_CTX_LINK], r10
+        mov     [fs:rax + JS_THREAD_CURRENT], r11
         mov     [r9 - 16], r11
         mov     qword [r9 - 8], 0
         mov     rdi, rcx

@@ -116,7 +116,8 @@ typedef struct jobswitch_options {
     /* Both or neither. Where set, the stacks are the caller's, and so are
      * their guards. stack_alloc returns stack_bytes bytes, readable and
      * writable, or NULL; stack_free gets the same pointer and size back, on
-     * the thread that allocated. Neither may call jobswitch. */
+     * the thread that allocated. Neither may call jobswitch, throw, or leave
+     * by longjmp. */
     void *(*stack_alloc)(size_t stack_bytes, void *stack_context);
     void (*stack_free)(void *stack, size_t stack_bytes, void *stack_context);
     void *stack_context;

@@ -36,6 +36,9 @@ typedef struct jobswitch_tool {
     void *(*fiber_create)(unsigned flags);
     void (*fiber_destroy)(void *fiber);
     void (*fiber_switch)(void *fiber, unsigned flags);
+    /* what the library orders between threads, by an address they share */
+    void (*acquire)(void *address);
+    void (*release)(void *address);
 } jobswitch_tool;
 
 /* Takes effect for pools made after it. tool must stay valid. Returns 1, or 0
@@ -73,13 +76,14 @@ static const jobswitch_tool jobswitch_tool_of_this_build = {
     sizeof(jobswitch_tool),        __sanitizer_start_switch_fiber,
     __sanitizer_finish_switch_fiber, __asan_unpoison_memory_region,
     __lsan_register_root_region,   __lsan_unregister_root_region,
-    NULL, NULL, NULL, NULL};
+    NULL, NULL, NULL, NULL, NULL, NULL};
 #else
 #include <sanitizer/tsan_interface.h>
 static const jobswitch_tool jobswitch_tool_of_this_build = {
     sizeof(jobswitch_tool), NULL, NULL, NULL, NULL, NULL,
     __tsan_get_current_fiber, __tsan_create_fiber,
-    __tsan_destroy_fiber,   __tsan_switch_to_fiber};
+    __tsan_destroy_fiber,   __tsan_switch_to_fiber,
+    __tsan_acquire,         __tsan_release};
 #endif
 /* Before the program's own constructors, which may start jobs. */
 __attribute__((constructor(101))) static void jobswitch_announce_switches(void)
