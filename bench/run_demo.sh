@@ -106,9 +106,9 @@ fetch() {
             sed '1,/^\r\{0,1\}$/d'
     fi
 }
-# stat NAME: the first such number in /stats, which is that of all threads
+# stat NAME: the last such number in /stats, which is that of all threads
 stat_of() {
-    grep -o "\"$1\" *: *[0-9][0-9]*" "$scratch/stats" | head -n 1 | grep -o '[0-9]*$'
+    grep -o "\"$1\" *: *[0-9][0-9]*" "$scratch/stats" | tail -n 1 | grep -o '[0-9]*$'
 }
 
 printf '  wrk -t1 -c%s -d%ss --latency %s\n\n' "$connections" "$load_seconds" "$url"
