@@ -355,7 +355,8 @@ static bool slab_guard_more(stack_slab *slab, int *reason)
         slab->guarded += count;
         for (size_t i = 0; i < count; i++)
             valgrind_stack_made(slab->tool, slab->low(first + i),
-                                slab->stack_bytes);
+                                slab->stack_bytes,
+                                slab->stride - slab->stack_bytes);
         return true;
     }
     return false;

@@ -19,12 +19,15 @@ struct valgrind_stacks {
     size_t count;
 };
 
-inline void valgrind_stack_made(valgrind_stacks &stacks, void *low, size_t bytes)
+// Valgrind takes a guard for memory that can be read, and its leak check, which
+// looks for pointers there, would meet a fault in every word.
+inline void valgrind_stack_made(valgrind_stacks &stacks, unsigned char *low,
+                                size_t bytes, size_t guard_bytes)
 {
+    (void)VALGRIND_MAKE_MEM_NOACCESS(low - guard_bytes, guard_bytes);
     stacks.ids = static_cast<unsigned *>(
         realloc(stacks.ids, (stacks.count + 1) * sizeof(unsigned)));
-    stacks.ids[stacks.count++] = unsigned(VALGRIND_STACK_REGISTER(
-        low, static_cast<char *>(low) + bytes - 1));
+    stacks.ids[stacks.count++] = unsigned(VALGRIND_STACK_REGISTER(low, low + bytes - 1));
 }
 
 inline void valgrind_stacks_gone(valgrind_stacks &stacks)
@@ -45,7 +48,7 @@ inline void valgrind_stack_reused(void *low, size_t bytes)
 inline constexpr bool valgrind_build = false;
 
 struct valgrind_stacks {};
-inline void valgrind_stack_made(valgrind_stacks &, void *, size_t) {}
+inline void valgrind_stack_made(valgrind_stacks &, unsigned char *, size_t, size_t) {}
 inline void valgrind_stacks_gone(valgrind_stacks &) {}
 inline void valgrind_stack_reused(void *, size_t) {}
 

@@ -123,9 +123,8 @@ static void run(size_t count, unsigned seed)
         assert_non_null(j);
         lows[i] = stack_bounds(p.stacks, j->stack_top).low;
         if (i % 7 == 0) {
-            // (Valgrind would report the question)
-            assert_true(valgrind || guarded(lows[i] - 1));
-            assert_true(valgrind || guarded(lows[i] - p.shape.guard_bytes));
+            assert_true(guarded(lows[i] - 1));
+            assert_true(guarded(lows[i] - p.shape.guard_bytes));
         }
     }
     std::sort(lows.begin(), lows.end());

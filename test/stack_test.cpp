@@ -119,7 +119,7 @@ static bool kernel_installs_guards()
     void *page = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(page != MAP_FAILED);
-    bool works = madvise(page, bytes, 102) == 0 && guarded(page);
+    bool works = madvise(page, bytes, 102) == 0 && kernel_refuses(page);
     munmap(page, bytes);
     return works;
 }
@@ -217,8 +217,6 @@ static void test_guard_hit(void **)
 
 static void test_guard_in_system_call(void **)
 {
-    if (valgrind)
-        skip_because("Valgrind reports what this test does on purpose");
     for (guard_method method : methods()) {
         stack_force_method(method);
         stack_source source = {};
@@ -427,7 +425,7 @@ static void test_random_takes_and_gives(void **)
                 held.pop_back();
                 for (size_t k = 0; k < 3; k++)
                     assert_int_equal(*marks_of(source, stack.top, k), stack.mark);
-                assert_true(valgrind || guard_whole(source, *stack.shape, stack.top));
+                assert_true(guard_whole(source, *stack.shape, stack.top));
                 assert_true(free_lows.insert(low_of(source, stack.top)).second);
                 stack_give(source, stack.top);
                 if (random_below(4) == 0)
@@ -442,7 +440,7 @@ static void test_random_takes_and_gives(void **)
                                 range.low + range.bytes);
             for (size_t k = 0; k < 3; k++)
                 assert_int_equal(*marks_of(source, stack.top, k), stack.mark);
-            assert_true(valgrind || guard_whole(source, *stack.shape, stack.top));
+            assert_true(guard_whole(source, *stack.shape, stack.top));
         }
         std::sort(ranges.begin(), ranges.end());
         for (size_t i = 1; i < ranges.size(); i++)
@@ -542,7 +540,7 @@ static void test_mappings_budget(void **)
             tops.push_back(take(source, shape));
         assert_null(stack_take(source, shape, &reason));
         for (void *top : tops)
-            assert_true(valgrind || guard_whole(source, shape, top));
+            assert_true(guard_whole(source, shape, top));
         // A part of the process closes its stacks; another gets the mappings.
         stack_source_close(source);
         for (int i = 0; i < 100; i++)
@@ -708,7 +706,7 @@ static void test_sizes(void **)
     stack_source source = {};
     void *top = take(source, shape_of(least, 1));
     assert_true(stack_bounds(source, top).bytes >= least);
-    assert_true(valgrind || guarded(low_of(source, top) - 1));
+    assert_true(guarded(low_of(source, top) - 1));
     stack_source_close(source);
 }
 
@@ -716,8 +714,6 @@ static void test_sizes(void **)
 
 static void test_discard(void **)
 {
-    if (valgrind)
-        skip_because("Valgrind's guards would be reported");
     for (guard_method method : methods()) {
         stack_force_method(method);
         stack_source source = {};
@@ -812,7 +808,7 @@ static void test_prefault(void **)
         for (size_t i = 0; i < 33; i++) {
             unsigned char *low = low_of(source, tops[i]);
             assert_int_equal(resident_pages(low, shape.stack_bytes), i % 2 ? pages : 0);
-            assert_true(valgrind || guard_whole(source, shape, tops[i]));
+            assert_true(guard_whole(source, shape, tops[i]));
         }
         if (!valgrind && !sanitized) {
             rusage before, after;

@@ -29,6 +29,10 @@ extern "C" {
 
 #include "jobswitch/jobswitch.h"
 
+#ifdef JOBSWITCH_VALGRIND
+#include <valgrind/memcheck.h>
+#endif
+
 // ---- the build -------------------------------------------------------------------
 
 #if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
@@ -160,7 +164,18 @@ inline bool readable(int fd)
 }
 
 // Does a system call that writes a byte here fail with EFAULT?
-inline bool guarded(const void *address)
+inline bool kernel_refuses(const void *address)
 {
     return syscall(SYS_getrandom, address, 1, 0) == -1 && errno == EFAULT;
+}
+
+// Under Valgrind, which would report that call: does it know of the guard?
+inline bool guarded(const void *address)
+{
+#ifdef JOBSWITCH_VALGRIND
+    unsigned char bits;
+    return VALGRIND_GET_VBITS(address, &bits, 1) == 3;
+#else
+    return kernel_refuses(address);
+#endif
 }
