@@ -623,6 +623,25 @@ static void descriptors_are_kept_for_reuse(void **)
     assert_int_equal(open_fds(), fds_before);
 }
 
+// A child after fork that cleans up takes nothing from what its parent waits for.
+static void a_child_after_fork(void **)
+{
+    sleeper a;
+    assert_int_equal(a.start(), JOBSWITCH_PAUSE);
+    int fd = jobswitch_get_wait_fd(a.handle);
+    jobswitch_wake(a.handle);
+    int status = child([] {
+        jobswitch_cleanup_thread();
+        return 0;
+    });
+    assert_int_equal(status, 0);
+    assert_true(readable(fd));
+    jobswitch_clear_wake(a.handle);
+    assert_false(readable(fd));
+    assert_int_equal(a.finish(), JOBSWITCH_FINISH);
+    jobswitch_cleanup_thread();
+}
+
 static void no_descriptor_to_be_had(void **)
 {
     sleeper a;
@@ -1583,6 +1602,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(more_descriptors_than_the_first_page_of_the_cache),
         cmocka_unit_test(every_short_sequence_of_calls),
         cmocka_unit_test(descriptors_are_kept_for_reuse),
+        cmocka_unit_test(a_child_after_fork),
         cmocka_unit_test(no_descriptor_to_be_had),
         cmocka_unit_test(handles_that_are_none),
         cmocka_unit_test(another_thread_in_every_state_of_a_job),
