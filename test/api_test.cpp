@@ -5,12 +5,14 @@
 // nothing. Nothing is asserted on a job's stack (cmocka leaves a failed
 // assertion by longjmp): jobs record, tests compare. What must crash does so in
 // a child.
+#include <algorithm>
 #include <cerrno>
 #include <cfenv>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <dlfcn.h>
 #include <exception>
 #include <execinfo.h>
 #include <map>
@@ -232,6 +234,28 @@ static void assert_child_content(const outcome &result)
         fail_msg("child ended with %#x: %s", unsigned(result.status),
                  result.said.c_str());
 }
+
+// Stands before the C library's, so that a test can call a thread's destructors.
+static struct known_key {
+    pthread_key_t key;
+    void (*destructor)(void *);
+} known_keys[8];
+
+#if !defined(JOBSWITCH_WITH_ASAN) && !defined(JOBSWITCH_WITH_TSAN) // who want keys early
+extern "C" int pthread_key_create(pthread_key_t *key,
+                                  void (*destructor)(void *)) noexcept
+{
+    static auto real = reinterpret_cast<decltype(&pthread_key_create)>(
+        dlsym(RTLD_NEXT, "pthread_key_create"));
+    int answer = real(key, destructor);
+    for (known_key &known : known_keys)
+        if (answer == 0 && destructor && !known.destructor) {
+            known = {*key, destructor};
+            break;
+        }
+    return answer;
+}
+#endif
 
 // ---- reasons and versions --------------------------------------------------------
 
@@ -919,6 +943,31 @@ static void initial_stacks_are_touched_on_demand(void **)
     getrusage(RUSAGE_THREAD, &after);
     assert_int_equal(ret, 8);
     assert_int_equal(after.ru_minflt - before.ru_minflt, 0);
+}
+
+// As the header says of 0: 64 KiB of stack, and a guard of 16 KiB, which may
+// grow by what makes whole pages and an odd stride of it.
+static void defaults_are_as_written(void **)
+{
+    size_t page = size_t(sysconf(_SC_PAGESIZE));
+    int (*const inits[])() = {
+        [] { return jobswitch_init_thread(0, 5); },
+        [] { return init_with([](jobswitch_options &o) { o.initial_jobs = 5; }); }};
+    for (auto init : inits) {
+        jobswitch_cleanup_thread();
+        assert_int_equal(init(), 1);
+        std::vector<uintptr_t> lows;
+        for (const stack_range &range : idle_stacks()) {
+            assert_int_equal(range.bytes, 65536);
+            assert_true(guarded(range.low - 1));
+            assert_true(guarded(range.low - 16384));
+            lows.push_back(reinterpret_cast<uintptr_t>(range.low));
+        }
+        assert_int_equal(lows.size(), 5);
+        std::sort(lows.begin(), lows.end());
+        for (size_t i = 1; i < 5; i++)
+            assert_true(lows[i] - lows[i - 1] < 65536 + 16384 + 2 * page);
+    }
 }
 
 static uint64_t now_ns;
@@ -1663,6 +1712,27 @@ static void blocks_are_each_jobs_own(void **)
     assert_int_equal(resume(job, ret), JOBSWITCH_FINISH);
 }
 
+// More than the count holds: it stays at its end.
+static void blocks_without_end(void **)
+{
+    int answer = 0;
+    uint32_t gate = 0;
+    auto body = [&] {
+        pool_thread_state.current->gate |= gate_blocks;
+        jobswitch_block_pause();
+        gate = pool_thread_state.current->gate;
+        answer = jobswitch_pause_job();
+        return 8;
+    };
+    jobswitch_job *job = nullptr;
+    int ret = 0;
+    assert_int_equal(start(job, ret, body), JOBSWITCH_FINISH);
+    assert_int_equal(ret, 8);
+    assert_int_equal(answer, 1);
+    assert_int_equal(gate & gate_blocks, gate_blocks);
+    assert_int_equal(gate & (gate_waiting | gate_nested), 0);
+}
+
 static void outside_a_job(void **)
 {
     reason_reset();
@@ -2095,6 +2165,30 @@ static void a_thread_that_ends_inside_a_job(void **)
         }
 }
 
+// A C library need not unwind the thread that ends: musl's runs its destructors
+// right where it stands.
+static void a_thread_that_ends_without_unwinding(void **)
+{
+    if (sanitized || valgrind)
+        skip_because("the child of a tool's child is silent");
+    outcome result = run_child([] {
+        auto body = [] {
+            pool *p = pool_thread_state.pool;
+            for (const known_key &known : known_keys)
+                if (known.destructor && pthread_getspecific(known.key) == p)
+                    known.destructor(p);
+            return 0;
+        };
+        jobswitch_job *job = nullptr;
+        int ret;
+        start(job, ret, body);
+        _exit(3);
+    });
+    if (!result.aborted() || !result.says(unwound))
+        fail_msg("ended with %#x and said \"%s\"", unsigned(result.status),
+                 result.said.c_str());
+}
+
 // Its machine code lies in a section of its own, so that an address is
 // recognised; hot, or the compiler would part it.
 #define OF_THROWER __attribute__((section("thrower"), noinline, hot))
@@ -2190,6 +2284,7 @@ int main()
         TEST(larger_stacks_that_do_not_come),
         TEST(the_allocator_may_not_call),
         TEST(initial_stacks_are_touched_on_demand),
+        TEST(defaults_are_as_written),
         TEST(kept_warm_means_never_trimmed),
         TEST(bad_starts_change_nothing),
         TEST(a_bad_size_makes_no_stack),
@@ -2209,6 +2304,7 @@ int main()
         TEST(a_job_changes_its_starter),
         TEST(blocked_pauses_return_at_once),
         TEST(blocks_are_each_jobs_own),
+        TEST(blocks_without_end),
         TEST(outside_a_job),
         TEST(in_job_and_current_job),
         TEST(clean_up_inside_a_job_is_refused),
@@ -2219,6 +2315,7 @@ int main()
         TEST(a_job_ends_that_was_jumped_into),
         TEST(a_job_on_a_stack_of_its_own_making),
         TEST(a_thread_that_ends_inside_a_job),
+        TEST(a_thread_that_ends_without_unwinding),
         TEST(an_exception_that_leaves_a_job),
         TEST(exceptions_within_a_job),
     };
