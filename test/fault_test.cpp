@@ -276,6 +276,32 @@ static void test_no_memory(void **)
                     in_child([=] { no_memory(room, method, known); });
 }
 
+// Where there was little address space at first, there are few handles.
+static void test_no_handles(void **)
+{
+    if (!plain)
+        skip_because("the tool needs address space itself");
+    in_child([] {
+        limit_set(RLIMIT_AS, size_t(64) << 20);
+        start_many(0, 1);
+        limit_set(RLIMIT_AS, SIZE_MAX);
+        size_t count = 1 + start_until_error(1, JOBSWITCH_E_NO_HANDLES);
+        CHECK(count > 8000 && count < 8192); // of 128 bytes in 1 MiB
+        CHECK(consistent_stats().jobs_paused == count);
+        CHECK(!jobswitch_init_thread(0, count + 1));
+        CHECK(jobswitch_last_error() == JOBSWITCH_E_NO_HANDLES);
+        CHECK(consistent_stats().stacks_mapped == count);
+        finish(0);
+        CHECK(start(0) == JOBSWITCH_PAUSE);
+        CHECK(start(count) == JOBSWITCH_ERR);
+        finish_many(0, count);
+        CHECK(jobswitch_init_thread(0, count));
+        jobswitch_cleanup_thread();
+        start_many(0, count);
+        finish_many(0, count);
+    });
+}
+
 // A descriptor that cannot be kept for reuse is closed.
 static void test_no_memory_for_descriptors(void **)
 {
@@ -1290,6 +1316,7 @@ int main()
         mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     const CMUnitTest tests[] = {
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_handles),
         cmocka_unit_test(test_no_memory_for_descriptors),
         cmocka_unit_test(test_no_stack_from_caller),
         cmocka_unit_test(test_failing_often),
