@@ -500,6 +500,18 @@ static void stats_of_other_versions(void **)
     assert_string_equal(others.guard_method, "none");
 }
 
+static void tools_that_are_none(void **)
+{
+    ASSERT_FAILS(0, JOBSWITCH_E_NULL, jobswitch_set_tool(nullptr));
+    static jobswitch_tool tool;
+    for (size_t size : {size_t(0), sizeof tool.size, sizeof tool - 1}) {
+        tool.size = size;
+        ASSERT_FAILS(0, JOBSWITCH_E_STRUCT_SIZE, jobswitch_set_tool(&tool));
+    }
+    assert_int_equal(jobswitch_init_thread(0, 1), 1);
+    assert_true(pool_thread_state.pool->tool != &tool);
+}
+
 static void no_limit_means_none(void **)
 {
     assert_int_equal(jobswitch_init_thread(0, 100), 1);
@@ -1967,11 +1979,18 @@ static void leave_job(int pauses)
     }
 }
 
+// Then a thread cannot look up where its stack lies.
+static void leave_no_descriptors()
+{
+    rlimit none = {0, 0};
+    setrlimit(RLIMIT_NOFILE, &none);
+}
+
 static void a_job_left_by_longjmp(void **)
 {
     if (sanitized)
         skip_because("a sanitizer takes the jump for one within a stack");
-    for (int pauses : {0, 1, 2}) {
+    for (int pauses : {0, 1, 2, 3}) {
         auto body = [pauses] {
             jobswitch_job *paused = start_paused(), *job = nullptr;
             jobswitch_stats before = stats_now();
@@ -2000,6 +2019,8 @@ static void a_job_left_by_longjmp(void **)
                 finish(start_paused());
         };
         assert_child_content(run_child([&] {
+            if (pauses == 3)
+                leave_no_descriptors();
             if (pauses == 2) // not the main thread's stack
                 std::thread(body).join();
             else
@@ -2022,10 +2043,8 @@ static void pause_and_start_there()
     own_answer += jobswitch_pause_job();
 }
 
-static void a_job_on_a_stack_of_its_own_making(void **)
+static void go_on_to_another_stack()
 {
-    if (sanitized || valgrind)
-        skip_because("the tool would have to be told of that stack");
     std::vector<char> memory(262144);
     auto body = [&] {
         getcontext(&own_side);
@@ -2043,6 +2062,17 @@ static void a_job_on_a_stack_of_its_own_making(void **)
     assert_int_equal(resume(job, ret), JOBSWITCH_FINISH);
     assert_int_equal(ret, 12);
     assert_int_equal(own_answer, 1 + JOBSWITCH_PAUSE + JOBSWITCH_FINISH + 1);
+}
+
+static void a_job_on_a_stack_of_its_own_making(void **)
+{
+    if (sanitized || valgrind)
+        skip_because("the tool would have to be told of that stack");
+    assert_child_content(run_child([] { // first: what was looked up is kept
+        leave_no_descriptors();
+        go_on_to_another_stack();
+    }));
+    go_on_to_another_stack();
 }
 
 // Into the job that waits: it is told the same, and the clean-up is refused,
@@ -2275,6 +2305,7 @@ int main()
         TEST(bad_options_change_nothing),
         TEST(options_of_other_versions),
         TEST(stats_of_other_versions),
+        TEST(tools_that_are_none),
         TEST(no_limit_means_none),
         TEST(the_first_start_makes_a_pool),
         TEST(a_second_init_takes_new_limits),
