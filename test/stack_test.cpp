@@ -932,6 +932,36 @@ static int locked(guard_method method, bool have_slab)
     return 0;
 }
 
+// Stacks that were used already, and then locked with all else, go back as well.
+static int locked_later(guard_method method)
+{
+    rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
+    (void)setrlimit(RLIMIT_MEMLOCK, &limit);
+    stack_force_method(method);
+    stack_source source = {};
+    stack_shape shape = {65536, 16384, nullptr, nullptr, nullptr};
+    int reason = 0;
+    CHECK(stack_shape_check(shape, &reason));
+    static void *tops[100];
+    for (void *&top : tops) {
+        CHECK((top = stack_take(source, shape, &reason)));
+        stack_range range = stack_bounds(source, top);
+        memset(range.low, 1, range.bytes);
+    }
+    if (mlockall(MCL_CURRENT) != 0)
+        return 77;
+    size_t full_kib = status_kib("VmRSS");
+    stack_discard(source, tops, 100);
+    CHECK(status_kib("VmRSS") + 100 * 60 < full_kib);
+    for (void *top : tops) {
+        stack_range range = stack_bounds(source, top);
+        CHECK(guarded(range.low - 1) && guarded(range.low - shape.guard_bytes));
+        CHECK(range.low[0] == 0);
+    }
+    stack_source_close(source);
+    return 0;
+}
+
 // The probe must not say no because of the lock.
 static int locked_probe()
 {
@@ -983,9 +1013,11 @@ static void test_locked_memory(void **)
 {
     if (sanitized || valgrind)
         skip_because("the tool takes mlockall for itself");
-    for (guard_method method : methods())
+    for (guard_method method : methods()) {
         for (bool have_slab : {false, true})
             expect_locked(child([=] { return locked(method, have_slab); }));
+        expect_locked(child([=] { return locked_later(method); }));
+    }
     if (kernel_installs_guards())
         expect_locked(child(locked_probe));
     expect_locked(child(locked_unprivileged));
