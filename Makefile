@@ -2,6 +2,7 @@
 #
 #   make            the libraries
 #   make run        sees what is missing, builds, and shows it at work
+#   make bench      sees what is missing, builds and measures, minutes long
 #   make check      sees what is missing, builds and runs every test
 #   make lint       layering, headers, symbols, man pages
 #   make install    into $(DESTDIR)$(PREFIX); make uninstall takes it away again
@@ -10,6 +11,7 @@
 # ARCH=x86_64       the CPU: a folder of arch/
 # MODE=release      or debug, asan, ubsan, tsan, valgrind
 # ENTRY=portable    start and pause in C++ instead of the CPU's assembly
+# BENCH_OPTIONS=    of jobswitch-bench, for make bench: --quick
 # V=1               shows commands
 # CC CXX AR NASM CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PREFIX LIBDIR DESTDIR: as usual
 
@@ -165,6 +167,7 @@ define link-with
 	$(call say,LINK,$@)
 	$(Q)$(CXX) $(flags-$(MODE)) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1) -pthread
 endef
+comma := ,
 with-so = -L$(BUILD) -ljobswitch -Wl,-rpath,'$$ORIGIN/..'
 
 examples := $(BUILD)/examples/manpage $(BUILD)/examples/http_server
@@ -173,13 +176,42 @@ $(BUILD)/examples/manpage: $(BUILD)/examples/manpage.c.o $(BUILD)/libjobswitch.s
 $(BUILD)/examples/http_server: $(BUILD)/examples/http_server.cpp.o $(BUILD)/libjobswitch.so
 	$(call link-with,$(with-so))
 
-bench := $(BUILD)/bench/quick
-$(BUILD)/bench/quick: $(patsubst %,$(BUILD)/bench/%.cpp.o,quick peer_jobswitch peer_openssl) $(BUILD)/libjobswitch.so
-	$(call link-with,$(with-so) -lcrypto)
+# The benchmarks. Rows and peers are files that need no word here: rows/*.h is
+# what each peer is compiled with, and a peer's "Needs:" line says what to link
+# it with, where the header it names is there.
+bench := $(BUILD)/bench/jobswitch-bench
+bench-core := $(patsubst %,$(BUILD)/%.o,$(wildcard bench/*.cpp bench/rows/*.cpp))
+bench-peers := $(patsubst %,$(BUILD)/%.o,$(wildcard bench/peers/*.cpp))
+bench-made := $(BUILD)/bench/made
+$(bench): $(bench-core) $(bench-peers) $(bench-peers:.cpp.o=.libs) $(BUILD)/libjobswitch.so
+	$(call link-with,$(with-so) -Wl$(comma)-rpath$(comma)'$$ORIGIN/../lib' $$(cat $(filter %.libs,$^)) -ldl)
+$(bench-core) $(bench-peers): more-flags = -Ibench -I$(bench-made)
+$(bench-core) $(bench-peers): | $(bench-made)/bench_rows.h $(bench-made)/bench_built.h
+$(BUILD)/bench/peers/%.libs: bench/peers/%.cpp $(again)
+	$(Q)mkdir -p $(@D)
+	$(Q)set -- $$(sed -n 's@^// Needs: @@p' $<); header=$$1; \
+	    [ $$# -lt 2 ] || shift 2; \
+	    if [ -n "$$header" ] && echo "#include <$$header>" | $(CXX) $(user-cxx) $(CPPFLAGS) -E -x c++ - >/dev/null 2>&1; \
+	    then echo "$$*"; fi > $@
+$(bench-made)/bench_rows.h: always
+	$(Q)mkdir -p $(@D)
+	$(Q)printf '#include "%s"\n' $(wildcard bench/rows/*.h) | sed 's@"bench/@"@' > $@.new
+	$(Q)cmp -s $@.new $@ || cp $@.new $@
+$(bench-made)/bench_built.h: always
+	$(Q)mkdir -p $(@D)
+	$(Q)commit=$$(git rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown; \
+	    [ $$commit = unknown ] || git diff --quiet HEAD 2>/dev/null || commit=$$commit-changed; \
+	    printf '#define BENCH_COMMIT "%s"\n#define BENCH_FLAGS "%s"\n' $$commit \
+	    '$(subst ",\",$(strip $(flags-$(MODE)) $(CPPFLAGS) $(CXXFLAGS)))' > $@.new
+	$(Q)cmp -s $@.new $@ || cp $@.new $@
 
-.PHONY: examples bench-programs
+.PHONY: examples bench-programs bench
 examples: $(examples)
 bench-programs: $(bench)
+bench:
+	$(Q)test/deps.sh bench
+	$(Q)$(MAKE) --no-print-directory bench-programs
+	$(Q)$(bench) $(BENCH_OPTIONS) --json $(BUILD)/bench/report.json --html $(BUILD)/bench/report.html
 
 .PHONY: run
 run:
@@ -273,4 +305,4 @@ uninstall:
 clean:
 	$(Q)rm -rf build
 
--include $(patsubst %.o,%.d,$(objects)) $(wildcard $(BUILD)/test/*.d $(BUILD)/examples/*.d $(BUILD)/bench/*.d)
+-include $(patsubst %.o,%.d,$(objects)) $(wildcard $(addprefix $(BUILD)/,test/*.d examples/*.d bench/*.d bench/rows/*.d bench/peers/*.d))

@@ -57,9 +57,10 @@ for f in $(named '\.(c|cpp|h|hpp)$'); do
     [ "$may" = "*" ] && continue
     case $may in none:*) fault "layers: $f:${may#none:}" ;; esac
     sed -nE 's/^[ \t]*#[ \t]*include[ \t]*(["<])([^">]*)[">].*/\1 \2/p' "$f" | while read -r kind header; do
-        # its own folder's, in bench/ and examples/
+        # its own folder's, in bench/ and examples/; all of bench/ has that one's
         case $f:$header in
         *:*/*) ;;
+        bench/*/*:*) [ "$kind" = '"' ] && [ -f "bench/$header" ] && continue ;;
         bench/*:* | examples/*:*) [ "$kind" = '"' ] && [ -f "$(dirname "$f")/$header" ] && continue ;;
         esac
         # a header of this project, however it is spelled

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// jobswitch as a peer, for the translation units that include its header in
+// one way or another before this.
+#ifndef BENCH_JOBSWITCH_RUNTIME_H
+#define BENCH_JOBSWITCH_RUNTIME_H
+
+#include <jobswitch/jobswitch.h>
+
+#include "peer.h"
+
+namespace {
+
+struct JobswitchRuntime : RuntimeDefaults {
+    using Job = jobswitch_job;
+    static constexpr int PAUSE = JOBSWITCH_PAUSE;
+    static constexpr int FINISH = JOBSWITCH_FINISH;
+
+    BENCH_INLINE int start(Job **job, int *ret, int (*func)(void *), void *args,
+                           size_t size) const
+    {
+        return jobswitch_start_job(job, ret, func, args, size);
+    }
+    BENCH_INLINE int resume(Job **job, int *ret, int (*func)(void *)) const
+    {
+        return jobswitch_start_job(job, ret, func, nullptr, 0);
+    }
+    BENCH_INLINE int pause() const { return jobswitch_pause_job(); }
+
+    static bool open(size_t initial_jobs)
+    {
+        return jobswitch_init(1, 0, initial_jobs) == 1;
+    }
+    static void close() { jobswitch_cleanup(1); }
+    static std::string reason()
+    {
+        return jobswitch_error_string(jobswitch_last_error());
+    }
+};
+
+std::string jobswitch_library()
+{
+    const unsigned version = jobswitch_version();
+    return "jobswitch " + std::to_string(version >> 16) + "." +
+           std::to_string(version >> 8 & 255) + "." + std::to_string(version & 255) +
+           ", " + environment_symbol_file("jobswitch_start_job");
+}
+
+} // namespace
+
+#endif

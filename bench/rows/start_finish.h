@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A job from the pool runs a function that returns.
+#ifndef BENCH_ROWS_START_FINISH_H
+#define BENCH_ROWS_START_FINISH_H
+
+#include "peer.h"
+
+constexpr Row row_start_finish = {
+    .key = "start_finish",
+    .title = "start+finish",
+    .group = "switch",
+    .unit = "ns a job (2 switches)",
+    .note = "A job from a warm pool runs a function that returns. 40 bytes of args "
+            "are five words filled anew for each job and read by it, as libssl "
+            "does; of 1024 the first and the last word are.",
+    .order = 110,
+};
+
+template <typename R> struct StartFinish {
+    using Job = typename R::Job;
+
+    static inline uint32_t ran = 0; // counted by the jobs
+
+    BENCH_LOOP static int job_once(void *) { return static_cast<int>(++ran); }
+
+    BENCH_LOOP static Batch run(uint64_t operations)
+    {
+        const R runtime;
+        Job *job = nullptr;
+        int ret = 0;
+        uint32_t sum = 0, expected = 0;
+        const uint32_t ran_before = ran;
+        const uint64_t begin = ticks_now();
+        for (uint64_t i = 0; i < operations; i++) {
+            if (runtime.start(&job, &ret, job_once, nullptr, 0) != R::FINISH)
+                return {0, "a job did not finish"};
+            sum += static_cast<uint32_t>(ret);
+        }
+        const uint64_t end = ticks_now();
+        for (uint64_t i = 0; i < operations; i++)
+            expected += ran_before + 1 + static_cast<uint32_t>(i);
+        if (sum != expected || job != nullptr)
+            return {0, "the jobs' return values are wrong"};
+        return {end - begin, nullptr};
+    }
+
+    template <size_t WORDS> struct Args {
+        uint64_t word[WORDS];
+        void fill(uint64_t i)
+        {
+            word[0] = i;
+            if constexpr (WORDS == 5) {
+                word[1] = word[3] = 1;
+                word[2] = i;
+            }
+            word[WORDS - 1] = 2 * i;
+        }
+        uint64_t sum() const
+        {
+            if constexpr (WORDS == 5)
+                return word[0] + word[1] + word[2] + word[3] + word[4];
+            else
+                return word[0] + word[WORDS - 1];
+        }
+    };
+
+    template <size_t WORDS> BENCH_LOOP static int job_args(void *args)
+    {
+        return static_cast<int>(static_cast<const Args<WORDS> *>(args)->sum());
+    }
+
+    template <size_t WORDS> BENCH_LOOP static Batch run_args(uint64_t operations)
+    {
+        const R runtime;
+        Job *job = nullptr;
+        int ret = 0;
+        uint32_t sum = 0, expected = 0;
+        Args<WORDS> args = {};
+        const uint64_t begin = ticks_now();
+        for (uint64_t i = 0; i < operations; i++) {
+            args.fill(i);
+            if (runtime.start(&job, &ret, job_args<WORDS>, &args, sizeof args) !=
+                R::FINISH)
+                return {0, "a job did not finish"};
+            sum += static_cast<uint32_t>(ret);
+        }
+        const uint64_t end = ticks_now();
+        for (uint64_t i = 0; i < operations; i++) {
+            args.fill(i);
+            expected += static_cast<uint32_t>(args.sum());
+        }
+        if (sum != expected || job != nullptr)
+            return {0, "the jobs' return values are wrong"};
+        return {end - begin, nullptr};
+    }
+
+    static void cells(const Scale &, std::vector<Cell> &out)
+    {
+        for (const char *bytes : {"0", "40", "1024"}) {
+            const Params params = {{"args", bytes}};
+            if constexpr (R::NO_POOL != nullptr)
+                out.push_back(peer_cell_unavailable(R::NAME, params, R::NO_POOL));
+            else if (params[0].second == "0")
+                out.push_back(peer_cell<R>(params, run));
+            else if constexpr (R::NO_ARGS != nullptr)
+                out.push_back(peer_cell_unavailable(R::NAME, params, R::NO_ARGS));
+            else
+                out.push_back(peer_cell<R>(params, params[0].second == "40"
+                                                       ? run_args<5>
+                                                       : run_args<128>));
+        }
+    }
+};
+
+BENCH_ROW(row_start_finish, StartFinish)
+
+#endif
