@@ -237,6 +237,7 @@ $(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c
 endef
 $(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
 libs-beside_openssl := -lcrypto
+$(BUILD)/test/bench_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,stats baseline json)
 
 .PHONY: check check-programs
 check:
@@ -245,7 +246,7 @@ check:
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
 	    SANITIZE='$(filter -fsanitize=%,$(flags-$(MODE)))' \
 	    test/run.sh $(test-programs) $(test-scripts)
-check-programs: all examples $(test-programs)
+check-programs: all examples $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE)),,$(bench))
 
 .PHONY: lint deps
 lint:
@@ -272,6 +273,7 @@ pages7 := $(wildcard doc/man7/*.7)
 # In double quotes in every recipe: they may hold blanks.
 include-to = $(DESTDIR)$(PREFIX)/include
 lib-to = $(DESTDIR)$(LIBDIR)
+bin-to = $(DESTDIR)$(PREFIX)/bin
 man-to = $(DESTDIR)$(PREFIX)/share/man
 
 .PHONY: install uninstall clean
@@ -290,12 +292,17 @@ install: all
 	    'Version: $(version)' 'Libs: -L$${libdir} -ljobswitch' \
 	    'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
 	    > "$(lib-to)/pkgconfig/jobswitch.pc"
+	$(Q)if [ -x $(bench) ]; then install -d "$(bin-to)" && \
+	    install -m 755 $(bench) "$(bin-to)"; fi
 	$(Q)install -m 644 $(pages3) "$(man-to)/man3"
 	$(Q)install -m 644 $(pages7) "$(man-to)/man7"
+# (jobswitch-bench if it was built: the library needs none of its packages.)
+#
 # What was installed, by name, and the folders that were made for it alone.
 uninstall:
 	$(Q)for file in $(notdir $(headers)); do rm -f "$(include-to)/jobswitch/$$file"; done
-	$(Q)rm -f "$(include-to)/jobswitch-compat/openssl/async.h" "$(lib-to)/libjobswitch.a" \
+	$(Q)rm -f "$(bin-to)/$(notdir $(bench))" \
+	    "$(include-to)/jobswitch-compat/openssl/async.h" "$(lib-to)/libjobswitch.a" \
 	    "$(lib-to)/libjobswitch.so" "$(lib-to)/libjobswitch.so.1" \
 	    "$(lib-to)/libjobswitch.so.$(version)" "$(lib-to)/pkgconfig/jobswitch.pc"
 	$(Q)for page in $(notdir $(pages3)); do rm -f "$(man-to)/man3/$$page"; done

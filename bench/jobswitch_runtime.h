@@ -9,6 +9,9 @@
 
 #include "peer.h"
 
+// Peers of one library share the thread's pool: the last closes it.
+inline int jobswitch_pool_peers = 0;
+
 namespace {
 
 struct JobswitchRuntime : RuntimeDefaults {
@@ -29,9 +32,16 @@ struct JobswitchRuntime : RuntimeDefaults {
 
     static bool open(size_t initial_jobs)
     {
-        return jobswitch_init(1, 0, initial_jobs) == 1;
+        if (jobswitch_pool_peers == 0 && jobswitch_init(1, 0, initial_jobs) != 1)
+            return false;
+        jobswitch_pool_peers++;
+        return true;
     }
-    static void close() { jobswitch_cleanup(1); }
+    static void close()
+    {
+        if (--jobswitch_pool_peers == 0)
+            jobswitch_cleanup(1);
+    }
     static std::string reason()
     {
         return jobswitch_error_string(jobswitch_last_error());

@@ -36,7 +36,7 @@
 //   static close()
 //   static reason()                   why the last call failed
 // start, resume and pause are const members, BENCH_INLINE, and the ordinary
-// calls that any program would make. A Runtime object is made by each loop; what
+// calls that any program would make. Each loop makes a Runtime object, after open(); what
 // it keeps of the thread's state is in a register there. A finished job's
 // handle becomes NULL.
 struct RuntimeDefaults {

@@ -88,6 +88,7 @@ struct Cell {
     // cell is interleaved with its peers process by process.
     bool own_process = false;
     int rounds = 0;            // a process; 0: as many as the harness likes
+    int processes = 0;         // in a run, of own_process; 0: as above
     uint64_t memory_bytes = 0; // left out with a word if that is not free
 };
 

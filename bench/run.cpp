@@ -227,11 +227,14 @@ std::string run_all(const RunOptions &options, Results &results)
             break;
         for (size_t t = 0; t < tasks.size(); t++) {
             Planned &row = rows[tasks[t].row];
+            const Cell &first = row.cells[tasks[t].cells[0]];
+            if (first.own_process && first.processes > 0 && pass >= first.processes)
+                continue;
             if (options.progress)
                 progress_show(effort, pass, t, tasks.size(), seconds_since(begin_ns),
                               tasks[t].cells.size() > 1
                                   ? row.entry.row.key
-                                  : cell_name(row.entry.row, row.cells[tasks[t].cells[0]]).c_str());
+                                  : cell_name(row.entry.row, first).c_str());
             WorkerTask task;
             task.row = row.entry.row.key;
             task.cells = tasks[t].cells;

@@ -45,7 +45,7 @@ is_number "$load_seconds" && [ "$load_seconds" -ge 1 ] && [ "$load_seconds" -le 
     fail "DEMO_SECONDS is a number from 1 to 60, not '$load_seconds'"
 is_number "$connections" && [ "$connections" -ge 1 ] ||
     fail "DEMO_CONNECTIONS is a number, not '$connections'"
-for program in examples/manpage examples/http_server bench/quick; do
+for program in examples/manpage examples/http_server bench/jobswitch-bench; do
     [ -x "$build/$program" ] || fail "$build/$program is not built; 'make run' builds it"
 done
 command -v wrk >/dev/null || fail "there is no wrk (Debian's package wrk) to load the server with"
@@ -180,12 +180,14 @@ row "leaked jobs" "$([ "${jobs_left:-?}" = 0 ] && [ "$paused" = 0 ] && echo none
 # ---- what switches cost ---------------------------------------------------------
 
 heading "What a start, a pause and a resume cost"
-timeout 60 "$build/bench/quick" --quick >"$scratch/quick" 2>"$scratch/complaints"
+table='^(start_finish/(jobswitch|openssl)/args=(0|40)|pause_resume/(jobswitch|openssl)|start_pause_resume_finish/(jobswitch|openssl)/args=0)$'
+timeout 60 "$build/bench/jobswitch-bench" --quick --filter "$table" \
+    >"$scratch/table" 2>"$scratch/complaints"
 status=$?
-indented "$scratch/quick"
+indented "$scratch/table"
 case $status in
 0) ;;
 77) indented "$scratch/complaints" ;; # a build with a sanitizer, which has no figures
-*) fail "bench/quick: $(tail -n 1 "$scratch/complaints")" ;;
+*) fail "bench/jobswitch-bench: $(tail -n 1 "$scratch/complaints")" ;;
 esac
 printf '\n'

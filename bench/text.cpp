@@ -5,6 +5,7 @@
 #include <cinttypes>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 namespace {
 
@@ -38,28 +39,96 @@ std::vector<const CellResult *> by_params(const RowResult &row)
     return cells;
 }
 
+void line_print(std::string line)
+{
+    line.erase(line.find_last_not_of(' ') + 1);
+    puts(line.c_str());
+}
+
+std::string padded(const std::string &text, int width) // < 0: to the left
+{
+    const std::string blanks(
+        static_cast<size_t>(std::max(0, std::abs(width) - static_cast<int>(text.size()))), ' ');
+    return width < 0 ? text + blanks : blanks + text;
+}
+
 void row_print(const RowResult &row, bool &flagged)
 {
     printf("\n%s (%s), %s\n", row.title.c_str(), row.key.c_str(), row.unit.c_str());
     size_t width = 0;
     for (const CellResult &cell : row.cells)
         width = std::max(width, name_of(cell).size());
+    const int columns = -static_cast<int>(width);
     for (const CellResult *cell : by_params(row)) {
-        std::string name = name_of(*cell);
+        std::string name = padded(name_of(*cell), columns);
         if (!cell->unavailable.empty())
-            printf("  %-*s  not available: %s\n", static_cast<int>(width), name.c_str(),
-                   cell->unavailable.c_str());
+            line_print("  " + name + "  not available: " + cell->unavailable);
         for (size_t i = 0; i < cell->metrics.size(); i++) {
             const Metric &m = cell->metrics[i];
-            std::string rest;
-            if (i == 0 && cell->ratio)
-                rest = "  x " + text_figure(*cell->ratio);
-            std::string what = m.name == "time" ? "" : m.name + " " + m.unit;
-            printf("  %-*s %28s%c %-26s %s\n", static_cast<int>(width), name.c_str(),
-                   text_figure(m.figure).c_str(), m.spread_flagged ? '~' : ' ',
-                   rest.c_str(), what.c_str());
+            std::string line = "  " + name + " " + padded(text_figure(m.figure), 26) +
+                               (m.spread_flagged ? "~" : " ");
+            line += padded(i == 0 && cell->ratio ? "  x " + text_figure(*cell->ratio) : "", -24);
+            if (m.name != "time")
+                line += "  " + m.name + ", " + m.unit;
+            line_print(line);
             flagged |= m.spread_flagged;
-            name.clear();
+            name = padded("", columns);
+        }
+    }
+}
+
+// ---- two peers side by side
+
+// The peers of rows of one metric, if they are two and one is the reference.
+std::vector<std::string> two_peers(const Results &results)
+{
+    std::vector<std::string> peers;
+    for (const RowResult &row : results.rows)
+        for (const CellResult &cell : row.cells) {
+            if (cell.metrics.size() > 1)
+                return {};
+            if (std::find(peers.begin(), peers.end(), cell.peer) == peers.end())
+                peers.push_back(cell.peer);
+        }
+    if (peers.size() != 2 || results.rows[0].reference != peers[0])
+        return {};
+    return peers;
+}
+
+void side_by_side_print(const Results &results, const std::vector<std::string> &peers,
+                        bool &flagged)
+{
+    line_print("\n" + padded("", -40) + padded(peers[0], 22) + " " + padded(peers[1], 22) +
+               " " + padded("ratio", 20));
+    std::string unit;
+    for (const RowResult &row : results.rows) {
+        if (row.unit != unit)
+            printf("%s\n", row.unit.c_str());
+        unit = row.unit;
+        for (const CellResult *first : by_params(row)) {
+            if (first->peer != peers[0])
+                continue;
+            std::string name = row.title;
+            if (!first->params.empty())
+                name += ", " + params_text(first->params);
+            std::string line = padded("  " + name, -40), ratio = "-";
+            for (const std::string &peer : peers) {
+                std::string figure = "-";
+                char mark = ' ';
+                for (const CellResult &cell : row.cells) {
+                    if (cell.peer != peer || cell.params != first->params ||
+                        cell.metrics.empty())
+                        continue;
+                    figure = text_figure(cell.metrics[0].figure);
+                    if (cell.metrics[0].spread_flagged)
+                        mark = '~';
+                    if (cell.ratio)
+                        ratio = text_figure(*cell.ratio);
+                }
+                line += padded(figure, 22) + mark;
+                flagged |= mark == '~';
+            }
+            line_print(line + padded(ratio, 20));
         }
     }
 }
@@ -159,11 +228,15 @@ void text_print(const Results &results)
 {
     for (const auto &[name, value] : text_environment(results))
         printf("%-10s %s\n", name.c_str(), value.c_str());
-    printf("\nmedian [95 %% interval]; x: how many times as long as the row's reference "
-           "(jobswitch, if no other is named)\n");
+    printf("\nmedian [95 %% interval]; x, ratio: how many times as long as the row's "
+           "reference, jobswitch\n");
     bool flagged = false;
-    for (const RowResult &row : results.rows)
-        row_print(row, flagged);
+    const std::vector<std::string> peers = two_peers(results);
+    if (!peers.empty())
+        side_by_side_print(results, peers, flagged);
+    else
+        for (const RowResult &row : results.rows)
+            row_print(row, flagged);
     if (flagged)
         printf("\n~ the middle half of the values spreads over more than 5 %%\n");
     if (results.baseline)

@@ -71,15 +71,16 @@ void operations_find(Measured &m, const WorkerTask &task)
     const uint64_t quantum = m.cell.quantum;
     const double want_ns = static_cast<double>(task.batch_ns);
     uint64_t operations = quantum >= 256 ? quantum : 256 / quantum * quantum;
-    double elapsed_ns = 0, spent_ns = 0;
-    while ((elapsed_ns = batch_ns(m, operations)) < want_ns / 4) {
-        spent_ns += elapsed_ns;
-        operations *= 2;
-    }
-    for (; spent_ns < static_cast<double>(task.warm_up_ns); spent_ns += elapsed_ns)
+    // By the best batch: one that was interrupted would make all others short.
+    double least_ns = 1e18, elapsed_ns = 0, spent_ns = 0;
+    do {
         elapsed_ns = batch_ns(m, operations);
-    const double factor = want_ns / std::max(elapsed_ns, 1.0);
-    const double ideal = static_cast<double>(operations / quantum) * factor;
+        spent_ns += elapsed_ns;
+        least_ns = std::min(least_ns, elapsed_ns / static_cast<double>(operations));
+        if (elapsed_ns < want_ns / 4)
+            operations *= 2;
+    } while (elapsed_ns < want_ns / 4 || spent_ns < static_cast<double>(task.warm_up_ns));
+    const double ideal = want_ns / std::max(least_ns, 1e-3) / static_cast<double>(quantum);
     m.operations = quantum * std::max<uint64_t>(static_cast<uint64_t>(ideal), 1);
     // The caches and predictors still hold another cell's; where one quantum is
     // much of a batch, there is nothing to warm that lasts.

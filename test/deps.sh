@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# deps.sh run|check|lint|all [MODE]: sees what a command needs and this machine
+# deps.sh run|bench|check|lint|all [MODE]: sees what a command needs and this machine
 # lacks, and installs it from Debian's packages where that is allowed. Where
 # nothing is missing it asks for no rights and touches no network.
 #
@@ -35,15 +35,22 @@ need gcc tool gcc
 need g++ tool g++
 need binutils tool objcopy
 need nasm tool nasm
-case $what in run | all)
+cxx_header() {
+    [ -n "$compiler" ] || return 0
+    printf '#include <%s>\n' "$1" | "$compiler" -E -x c++ -
+}
+case $what in run | bench | check | all)
+    need nlohmann-json3-dev cxx_header nlohmann/json.hpp
     need libssl-dev header openssl/async.h
+    ;;
+esac
+case $what in run | all)
     need wrk tool wrk
     need curl tool curl
     ;;
 esac
 case $what in check | all)
     need libcmocka-dev header cmocka.h
-    need libssl-dev header openssl/async.h
     need gdb tool gdb
     need strace tool strace
     need pkgconf tool pkg-config

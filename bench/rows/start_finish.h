@@ -4,6 +4,7 @@
 #ifndef BENCH_ROWS_START_FINISH_H
 #define BENCH_ROWS_START_FINISH_H
 
+#include "job_args.h"
 #include "peer.h"
 
 constexpr Row row_start_finish = {
@@ -45,29 +46,9 @@ template <typename R> struct StartFinish {
         return {end - begin, nullptr};
     }
 
-    template <size_t WORDS> struct Args {
-        uint64_t word[WORDS];
-        void fill(uint64_t i)
-        {
-            word[0] = i;
-            if constexpr (WORDS == 5) {
-                word[1] = word[3] = 1;
-                word[2] = i;
-            }
-            word[WORDS - 1] = 2 * i;
-        }
-        uint64_t sum() const
-        {
-            if constexpr (WORDS == 5)
-                return word[0] + word[1] + word[2] + word[3] + word[4];
-            else
-                return word[0] + word[WORDS - 1];
-        }
-    };
-
     template <size_t WORDS> BENCH_LOOP static int job_args(void *args)
     {
-        return static_cast<int>(static_cast<const Args<WORDS> *>(args)->sum());
+        return static_cast<int>(static_cast<const JobArgs<WORDS> *>(args)->sum());
     }
 
     template <size_t WORDS> BENCH_LOOP static Batch run_args(uint64_t operations)
@@ -76,7 +57,7 @@ template <typename R> struct StartFinish {
         Job *job = nullptr;
         int ret = 0;
         uint32_t sum = 0, expected = 0;
-        Args<WORDS> args = {};
+        JobArgs<WORDS> args = {};
         const uint64_t begin = ticks_now();
         for (uint64_t i = 0; i < operations; i++) {
             args.fill(i);
@@ -88,7 +69,7 @@ template <typename R> struct StartFinish {
         const uint64_t end = ticks_now();
         for (uint64_t i = 0; i < operations; i++) {
             args.fill(i);
-            expected += static_cast<uint32_t>(args.sum());
+            expected += args.sum();
         }
         if (sum != expected || job != nullptr)
             return {0, "the jobs' return values are wrong"};
@@ -97,18 +78,19 @@ template <typename R> struct StartFinish {
 
     static void cells(const Scale &, std::vector<Cell> &out)
     {
-        for (const char *bytes : {"0", "40", "1024"}) {
-            const Params params = {{"args", bytes}};
-            if constexpr (R::NO_POOL != nullptr)
-                out.push_back(peer_cell_unavailable(R::NAME, params, R::NO_POOL));
-            else if (params[0].second == "0")
-                out.push_back(peer_cell<R>(params, run));
-            else if constexpr (R::NO_ARGS != nullptr)
-                out.push_back(peer_cell_unavailable(R::NAME, params, R::NO_ARGS));
-            else
-                out.push_back(peer_cell<R>(params, params[0].second == "40"
-                                                       ? run_args<5>
-                                                       : run_args<128>));
+        if constexpr (R::NO_POOL != nullptr) {
+            for (const char *bytes : {"0", "40", "1024"})
+                out.push_back(peer_cell_unavailable(R::NAME, {{"args", bytes}}, R::NO_POOL));
+        } else {
+            out.push_back(peer_cell<R>({{"args", "0"}}, run));
+            if constexpr (R::NO_ARGS != nullptr) {
+                for (const char *bytes : {"40", "1024"})
+                    out.push_back(
+                        peer_cell_unavailable(R::NAME, {{"args", bytes}}, R::NO_ARGS));
+            } else {
+                out.push_back(peer_cell<R>({{"args", "40"}}, run_args<5>));
+                out.push_back(peer_cell<R>({{"args", "1024"}}, run_args<128>));
+            }
         }
     }
 };

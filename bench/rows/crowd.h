@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Many paused jobs, each resumed once a pass.
+#ifndef BENCH_ROWS_CROWD_H
+#define BENCH_ROWS_CROWD_H
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "peer.h"
+
+constexpr Row row_crowd = {
+    .key = "crowd",
+    .title = "pause+resume, a crowd of jobs",
+    .group = "crowd",
+    .unit = "ns a round trip (2 switches)",
+    .note = "Each of so many paused jobs is resumed and pauses again, one after the "
+            "other; each touches its own stack. Handles lie in the order of the "
+            "visits, as in an event loop's list of what is ready.",
+    .order = 200,
+};
+
+template <typename R> struct Crowd {
+    using Job = typename R::Job;
+
+    static inline bool told = false; // jobs that are resumed are to end
+    // A page of stack or two, page tables, and what a peer keeps beside them.
+    static constexpr uint64_t BYTES_PER_JOB = 10000;
+
+    std::vector<Job *> jobs; // in the order of the visits
+    uint32_t passes = 0;
+    bool random = false;
+    uint64_t seed = 1;
+
+    BENCH_LOOP static int job_in_crowd(void *)
+    {
+        const R runtime;
+        // On its own stack, so that every resume reads and writes there.
+        volatile uint32_t own = 0;
+        do
+            own = own + 1;
+        while (runtime.pause() == 1 && !told);
+        return static_cast<int>(own);
+    }
+
+    const char *gather(size_t count)
+    {
+        if (const char *const failure = PeerPool<R>::open())
+            return failure;
+        const R runtime;
+        int ret = 0;
+        jobs.assign(count, nullptr);
+        for (Job *&job : jobs)
+            if (runtime.start(&job, &ret, job_in_crowd, nullptr, 0) != R::PAUSE)
+                return "a job could not be started";
+        return nullptr;
+    }
+
+    // All in one loop: a call around each pass would count with few jobs.
+    BENCH_LOOP static bool visit(Job **const begin, Job **const end, uint64_t count)
+    {
+        const R runtime;
+        int ret = 0;
+        for (; count > 0; count--)
+            for (Job **job = begin; job != end; job++)
+                if (runtime.resume(job, &ret, job_in_crowd) != R::PAUSE)
+                    return false;
+        return true;
+    }
+
+    Batch run(uint64_t operations)
+    {
+        const uint64_t count = operations / jobs.size();
+        for (size_t i = jobs.size(); random && i > 1; i--) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            std::swap(jobs[i - 1], jobs[(seed >> 33) % i]);
+        }
+        const uint64_t begin = ticks_now();
+        if (!visit(jobs.data(), jobs.data() + jobs.size(), count))
+            return {0, "a job did not pause"};
+        const uint64_t end = ticks_now();
+        passes += static_cast<uint32_t>(count);
+        return {end - begin, nullptr};
+    }
+
+    const char *dismiss()
+    {
+        const R runtime;
+        told = true;
+        for (Job *&job : jobs) {
+            int ret = 0;
+            if (runtime.resume(&job, &ret, job_in_crowd) != R::FINISH)
+                return "a job did not finish";
+            if (static_cast<uint32_t>(ret) != passes + 1)
+                return "a job was not resumed once in every pass";
+        }
+        told = false;
+        return PeerPool<R>::close();
+    }
+
+    static void cells(const Scale &scale, std::vector<Cell> &out)
+    {
+        const size_t most = scale.of<size_t>(1000, 10000, 1000000);
+        for (const size_t count : {1, 100, 1000, 10000, 30000, 100000, 1000000})
+            for (const bool random : {false, true}) {
+                if (count > most || (count == 1 && random))
+                    continue;
+                Cell cell;
+                cell.peer = R::NAME;
+                cell.params = {{"jobs", std::to_string(count)},
+                               {"order", random ? "random" : "straight"}};
+                if constexpr (R::NO_CROWD != nullptr) {
+                    cell.unavailable = R::NO_CROWD;
+                } else {
+                    const auto crowd = std::make_shared<Crowd>();
+                    crowd->random = random;
+                    cell.open = [crowd, count] { return crowd->gather(count); };
+                    cell.run = [crowd](uint64_t operations) { return crowd->run(operations); };
+                    cell.close = [crowd] { return crowd->dismiss(); };
+                    cell.reason = R::reason;
+                    cell.quantum = count;
+                    cell.own_process = count >= 10000;
+                    cell.rounds = count >= 1000000 ? 3 : count >= 10000 ? 6 : 0;
+                    cell.processes = count >= 1000000 ? 2 : 0;
+                    cell.memory_bytes = count * BYTES_PER_JOB;
+                }
+                out.push_back(std::move(cell));
+            }
+    }
+};
+
+BENCH_ROW(row_crowd, Crowd)
+
+#endif

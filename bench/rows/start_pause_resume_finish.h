@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A job's life with one wait in it.
+#ifndef BENCH_ROWS_START_PAUSE_RESUME_FINISH_H
+#define BENCH_ROWS_START_PAUSE_RESUME_FINISH_H
+
+#include "job_args.h"
+#include "peer.h"
+
+constexpr Row row_start_pause_resume_finish = {
+    .key = "start_pause_resume_finish",
+    .title = "start+pause+resume+finish",
+    .group = "switch",
+    .unit = "ns a job (4 switches)",
+    .note = "A job from a warm pool pauses once in its life. Args as in start+finish, "
+            "read after the pause.",
+    .order = 120,
+};
+
+template <typename R> struct StartPauseResumeFinish {
+    using Job = typename R::Job;
+
+    static inline uint32_t ran = 0; // counted by the jobs
+
+    BENCH_LOOP static int job_pausing_once(void *)
+    {
+        const R runtime;
+        const uint32_t mine = ++ran;
+        if (runtime.pause() != 1)
+            return 0;
+        return static_cast<int>(mine);
+    }
+
+    template <size_t WORDS> BENCH_LOOP static int job_args(void *args)
+    {
+        const R runtime;
+        if (runtime.pause() != 1)
+            return 0;
+        return static_cast<int>(static_cast<const JobArgs<WORDS> *>(args)->sum());
+    }
+
+    BENCH_LOOP static Batch run(uint64_t operations)
+    {
+        const R runtime;
+        Job *job = nullptr;
+        int ret = 0;
+        uint32_t sum = 0, expected = 0;
+        const uint32_t ran_before = ran;
+        const uint64_t begin = ticks_now();
+        for (uint64_t i = 0; i < operations; i++) {
+            if (runtime.start(&job, &ret, job_pausing_once, nullptr, 0) != R::PAUSE)
+                return {0, "a job did not pause"};
+            if (runtime.resume(&job, &ret, job_pausing_once) != R::FINISH)
+                return {0, "a job did not finish"};
+            sum += static_cast<uint32_t>(ret);
+        }
+        const uint64_t end = ticks_now();
+        for (uint64_t i = 0; i < operations; i++)
+            expected += ran_before + 1 + static_cast<uint32_t>(i);
+        if (sum != expected || job != nullptr)
+            return {0, "the jobs' return values are wrong"};
+        return {end - begin, nullptr};
+    }
+
+    template <size_t WORDS> BENCH_LOOP static Batch run_args(uint64_t operations)
+    {
+        const R runtime;
+        Job *job = nullptr;
+        int ret = 0;
+        uint32_t sum = 0, expected = 0;
+        JobArgs<WORDS> args = {};
+        const uint64_t begin = ticks_now();
+        for (uint64_t i = 0; i < operations; i++) {
+            args.fill(i);
+            if (runtime.start(&job, &ret, job_args<WORDS>, &args, sizeof args) != R::PAUSE)
+                return {0, "a job did not pause"};
+            if (runtime.resume(&job, &ret, job_args<WORDS>) != R::FINISH)
+                return {0, "a job did not finish"};
+            sum += static_cast<uint32_t>(ret);
+        }
+        const uint64_t end = ticks_now();
+        for (uint64_t i = 0; i < operations; i++) {
+            args.fill(i);
+            expected += args.sum();
+        }
+        if (sum != expected || job != nullptr)
+            return {0, "the jobs' return values are wrong"};
+        return {end - begin, nullptr};
+    }
+
+    static void cells(const Scale &, std::vector<Cell> &out)
+    {
+        if constexpr (R::NO_POOL != nullptr) {
+            for (const char *bytes : {"0", "40", "1024"})
+                out.push_back(peer_cell_unavailable(R::NAME, {{"args", bytes}}, R::NO_POOL));
+        } else {
+            out.push_back(peer_cell<R>({{"args", "0"}}, run));
+            if constexpr (R::NO_ARGS != nullptr) {
+                for (const char *bytes : {"40", "1024"})
+                    out.push_back(
+                        peer_cell_unavailable(R::NAME, {{"args", bytes}}, R::NO_ARGS));
+            } else {
+                out.push_back(peer_cell<R>({{"args", "40"}}, run_args<5>));
+                out.push_back(peer_cell<R>({{"args", "1024"}}, run_args<128>));
+            }
+        }
+    }
+};
+
+BENCH_ROW(row_start_pause_resume_finish, StartPauseResumeFinish)
+
+#endif
