@@ -210,6 +210,14 @@ std::vector<std::pair<std::string, std::string>> text_environment(const Results 
                                     : e.clock);
     const char *name = "peers";
     for (const PeerResult &peer : results.peers) {
+        const bool measured = std::any_of(
+            results.rows.begin(), results.rows.end(), [&](const RowResult &row) {
+                return std::any_of(row.cells.begin(), row.cells.end(), [&](const CellResult &c) {
+                    return c.peer == peer.name;
+                });
+            });
+        if (!measured && peer.missing.empty())
+            continue;
         lines.emplace_back(name, peer.name + ": " +
                                      (peer.missing.empty() ? peer.library
                                                            : "skipped: " + peer.missing));
