@@ -76,7 +76,7 @@ void report_merge(const WorkerReport &report, Planned &row)
         Gathered &into = row.gathered[number];
         for (const auto &[name, values] : found.metrics) {
             auto at = std::find_if(into.metrics.begin(), into.metrics.end(),
-                                   [&](const auto &m) { return m.first == name; });
+                                   [&name = name](const auto &m) { return m.first == name; });
             if (at == into.metrics.end()) {
                 into.metrics.push_back({name, {}});
                 at = into.metrics.end() - 1;
@@ -87,7 +87,7 @@ void report_merge(const WorkerReport &report, Planned &row)
         }
         for (const auto &[name, points] : found.curves) {
             auto at = std::find_if(into.curves.begin(), into.curves.end(),
-                                   [&](const auto &c) { return c.first == name; });
+                                   [&name = name](const auto &c) { return c.first == name; });
             if (at == into.curves.end()) {
                 into.curves.push_back({name, points});
                 continue;

@@ -198,7 +198,10 @@ install() { # [un]install; nothing of an outer make
         DESTDIR="$root" PREFIX=/usr
 }
 try "make install" install install
-same "what is installed, but for man pages" "usr/include/jobswitch-compat/openssl/async.h
+program=
+[ ! -x "$BUILD/bench/jobswitch-bench" ] || program='usr/bin/jobswitch-bench
+'
+same "what is installed, but for man pages" "${program}usr/include/jobswitch-compat/openssl/async.h
 $(for h in $headers; do echo "usr/include/jobswitch/$(basename "$h")"; done)
 usr/lib/libjobswitch.a
 usr/lib/libjobswitch.so
