@@ -197,12 +197,14 @@ $(bench-made)/bench_rows.h: always
 	$(Q)mkdir -p $(@D)
 	$(Q)printf '#include "%s"\n' $(wildcard bench/rows/*.h) | sed 's@"bench/@"@' > $@.new
 	$(Q)cmp -s $@.new $@ || cp $@.new $@
+# (With the list of objects, so that a row that goes is linked out.)
 $(bench-made)/bench_built.h: always
 	$(Q)mkdir -p $(@D)
 	$(Q)commit=$$(git rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown; \
 	    [ $$commit = unknown ] || git diff --quiet HEAD 2>/dev/null || commit=$$commit-changed; \
 	    printf '#define BENCH_COMMIT "%s"\n#define BENCH_FLAGS "%s"\n' $$commit \
-	    '$(subst ",\",$(strip $(flags-$(MODE)) $(CPPFLAGS) $(CXXFLAGS)))' > $@.new
+	    '$(subst ",\",$(strip $(flags-$(MODE)) $(CPPFLAGS) $(CXXFLAGS)))' > $@.new; \
+	    echo '// $(sort $(bench-core) $(bench-peers))' >> $@.new
 	$(Q)cmp -s $@.new $@ || cp $@.new $@
 
 .PHONY: examples bench-programs bench
