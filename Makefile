@@ -240,6 +240,7 @@ endef
 $(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
 libs-beside_openssl := -lcrypto
 $(BUILD)/test/bench_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,stats baseline json)
+$(BUILD)/test/bench_html_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,html html_chart text stats)
 
 .PHONY: check check-programs
 check:

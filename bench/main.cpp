@@ -31,7 +31,7 @@ struct Options {
     Mode mode = Mode::FULL;
     bool list = false;
     int cpu = -1;
-    std::string filter, json_path, html_path, baseline_path;
+    std::string filter, json_path, html_path, chart_path, baseline_path;
 };
 
 void help_print()
@@ -47,6 +47,7 @@ void help_print()
           "  --json FILE        all figures for programs; - is standard output,\n"
           "                     which then has nothing else\n"
           "  --html FILE        a report for people\n"
+          "  --chart FILE       the report's first picture alone, as SVG\n"
           "  --baseline FILE    of an earlier --json: which cells became faster or\n"
           "                     slower\n"
           "  --cpu N            the CPU to run on [the last that is allowed]\n"
@@ -71,13 +72,14 @@ void help_print()
 
 Options options_parse(int argc, char **argv)
 {
-    enum { LIST, FILTER, QUICK, SMOKE, JSON, HTML, BASELINE, CPU, HELP };
+    enum { LIST, FILTER, QUICK, SMOKE, JSON, HTML, CHART, BASELINE, CPU, HELP };
     const option names[] = {{"list", no_argument, nullptr, LIST},
                             {"filter", required_argument, nullptr, FILTER},
                             {"quick", no_argument, nullptr, QUICK},
                             {"smoke", no_argument, nullptr, SMOKE},
                             {"json", required_argument, nullptr, JSON},
                             {"html", required_argument, nullptr, HTML},
+                            {"chart", required_argument, nullptr, CHART},
                             {"baseline", required_argument, nullptr, BASELINE},
                             {"cpu", required_argument, nullptr, CPU},
                             {"help", no_argument, nullptr, HELP},
@@ -97,6 +99,7 @@ Options options_parse(int argc, char **argv)
         case SMOKE: smoke = true; break;
         case JSON: options.json_path = optarg; break;
         case HTML: options.html_path = optarg; break;
+        case CHART: options.chart_path = optarg; break;
         case BASELINE: options.baseline_path = optarg; break;
         case CPU: {
             char *end = nullptr;
@@ -218,6 +221,7 @@ int main(int argc, char **argv)
         usage_fail("--baseline: " + why);
     writable(options.json_path);
     writable(options.html_path);
+    writable(options.chart_path);
 
     const std::string failure = run_all(run, results);
     if (!failure.empty())
@@ -236,6 +240,9 @@ int main(int argc, char **argv)
         fail(why);
     if (!options.html_path.empty() &&
         !html_write(results, options.html_path.c_str(), &why))
+        fail(why);
+    if (!options.chart_path.empty() &&
+        !chart_write(results, options.chart_path.c_str(), &why))
         fail(why);
     if (options.mode != Mode::SMOKE)
         return 0;
