@@ -35,7 +35,8 @@ constexpr const char *STYLE_CHART =
     "text{font:13px system-ui,-apple-system,\"Segoe UI\",Roboto,sans-serif;fill:var(--text)}"
     ".tick{fill:var(--soft);font-size:12px}.value{font-weight:600}"
     ".name.own,.value.own{font-weight:700;fill:var(--own)}"
-    ".remark{fill:var(--soft);font-weight:400}"
+    ".remark{fill:var(--soft)}"
+    ".name,.value,.remark{paint-order:stroke;stroke:var(--page);stroke-width:5;stroke-linejoin:round}"
     ".grid{stroke:var(--line)}.axis{stroke:var(--soft)}"
     ".bar.own{fill:var(--own)}.bar.kin{fill:var(--kin)}.bar.other{fill:var(--other)}"
     ".bar.limit{fill:var(--limit);stroke:var(--soft);stroke-dasharray:3 2}"
@@ -62,7 +63,7 @@ constexpr const char *STYLE_PAGE =
     "figure{margin:0;min-width:0}figcaption{font-weight:600;line-height:1.35;margin-bottom:.5rem}"
     "figcaption span{display:block;font-weight:400;font-size:.875rem}"
     ".chart{display:block;width:100%;max-width:480px;height:auto}"
-    ".heats .chart{max-width:280px}.heat{font-weight:500}"
+    ".heats .chart{max-width:280px}.heat{font-weight:500}.black{fill:#000}.white{fill:#fff}"
     ".curve{fill:none;stroke-width:1.8;stroke-linejoin:round}.curve.own{stroke-width:2.8}"
     ".d1{stroke-dasharray:7 4}.d2{stroke-dasharray:2 3}.d3{stroke-dasharray:9 3 2 3}"
     ".full{stroke:none}.hollow{stroke-width:1.8}svg .hollow{fill:var(--page)}"
@@ -78,11 +79,15 @@ constexpr const char *STYLE_PAGE =
     "thead th{background:var(--panel);white-space:nowrap;border-bottom:1px solid var(--line)}"
     "tbody tr:first-child>*{border-top:1px solid var(--line)}"
     "tbody th{font-weight:400;white-space:nowrap}tr.own>*{font-weight:650}"
+    ".figures td{white-space:nowrap}.words td{min-width:9rem}.words td:last-child{min-width:16rem}"
     ".n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
     ".facts th{color:var(--soft);white-space:nowrap}.facts td{min-width:14rem}"
     ".flag{white-space:nowrap;color:var(--bad);font-weight:600}"
     ".good{color:var(--good);font-weight:600}.bad{color:var(--bad);font-weight:600}"
     "summary{cursor:pointer;padding:.3rem 0;color:var(--own)}"
+    "caption span{display:block;position:sticky;left:.75rem;max-width:calc(min(100vw,1040px) - 4.5rem)}"
+    "tbody th,thead th:first-child{position:sticky;left:0}tbody th{background:var(--page)}"
+    "@media(max-width:500px){body{padding:16px 14px 48px}th,td{padding:.32rem .5rem}}"
     "@media print{.box{overflow:visible}}";
 
 std::string style_text()
@@ -154,6 +159,11 @@ bool is_limit(const CellResult &cell)
                        [](const auto &param) { return param.second == "limit"; });
 }
 
+bool is_headline(const RowResult &row)
+{
+    return row.key == "pause_resume" || row.key == "start_finish";
+}
+
 bool is_own(const std::string &peer) { return peer == "jobswitch"; }
 
 using Cells = std::vector<const CellResult *>;
@@ -217,7 +227,7 @@ Bar bar_of(const Page &page, const CellResult &cell, const Params &words)
         bar.role = Role::KIN;
     }
     if (cell.ratio)
-        bar.remark = chart_number(cell.ratio->median, cell.ratio->median) + " \u00d7";
+        bar.remark = chart_number(cell.ratio->median, cell.ratio->median) + "\u00d7";
     return bar;
 }
 
@@ -317,7 +327,7 @@ std::vector<BarChart> headline_charts(const Page &page)
         charts.push_back(std::move(all[0]));
     };
     for (const RowResult &row : page.results.rows)
-        if (row.key == "pause_resume" || row.key == "start_finish")
+        if (is_headline(row))
             add(row);
     for (const RowResult &row : page.results.rows)
         if (charts.empty() && row.group != "floor")
@@ -378,7 +388,7 @@ void line_charts(const Page &page, const std::string &title, const std::string &
     std::set<std::string> fixed_keys = {x};
     for (const auto &param : fixed)
         fixed_keys.insert(param.first);
-    std::vector<Params> variants;
+    std::vector<Params> variants; // each has its dashes; none, and the first: a full line
     std::map<std::pair<size_t, size_t>, Series> lines;
     std::string unit;
     for (const CellResult *cell : cells) {
@@ -388,8 +398,9 @@ void line_charts(const Page &page, const std::string &title, const std::string &
         unit = cell->metrics[0].unit;
         const Params rest = params_without(cell->params, fixed_keys);
         const auto dash = static_cast<size_t>(
-            std::find(variants.begin(), variants.end(), rest) - variants.begin());
-        if (dash == variants.size())
+            rest.empty() ? 0
+                         : std::find(variants.begin(), variants.end(), rest) - variants.begin());
+        if (!rest.empty() && dash == variants.size())
             variants.push_back(rest);
         const size_t colour = page.peers.index(cell->peer);
         Series &line = lines[{colour, dash}];
@@ -543,10 +554,12 @@ std::string heats_text(const Page &page, const Cells &cells)
 
 // ---- tables
 
-std::string box_open(const std::string &name)
+// words: text that may wrap
+std::string box_open(const std::string &name, bool words = false)
 {
     return "<div class=\"box\" role=\"region\" tabindex=\"0\" aria-label=\"" +
-           html_escape(name) + "\"><table>";
+           html_escape(name) + "\"><table" +
+           (words ? " class=\"words\">" : " class=\"figures\">");
 }
 
 std::string data(const std::string &text) { return "<td>" + html_escape(text) + "</td>"; }
@@ -575,10 +588,11 @@ std::string heads(const std::vector<std::string> &names, size_t numbers_from, si
 std::string row_table(const RowResult &row)
 {
     std::vector<std::string> keys;
-    bool named = false, units = false;
+    bool named = false, units = false, ratios = false;
     Cells cells;
     for (const CellResult &cell : row.cells) {
         cells.push_back(&cell);
+        ratios |= cell.ratio.has_value();
         for (const auto &param : cell.params)
             if (std::find(keys.begin(), keys.end(), param.first) == keys.end())
                 keys.push_back(param.first);
@@ -592,15 +606,20 @@ std::string row_table(const RowResult &row)
     if (named)
         names.emplace_back("metric");
     const size_t before = names.size();
-    for (const char *name : {"median", "95 % interval", "spread", "ratio", "95 % interval"})
+    for (const char *name : {"median", "95 % interval", "spread"})
         names.emplace_back(name);
-    names.emplace_back("unit");
-    std::string out = box_open(row.title + ": all figures") + "<caption>" +
+    for (const char *name : {"ratio", "95 % interval"})
+        if (ratios)
+            names.emplace_back(name);
+    const size_t numbers = names.size();
+    if (units)
+        names.emplace_back("unit");
+    std::string out = box_open(row.title + ": all figures") + "<caption><span>" +
                       html_escape(row.title + (units ? "" : ", in " + row.unit)) +
                       (row.less_is_better ? "; less is better" : "; more is better");
-    if (!row.reference.empty())
+    if (ratios)
         out += "; ratio: to " + html_escape(row.reference) + " with the same parameters";
-    out += "</caption>\n" + heads(names, before, before + 5);
+    out += "</span></caption>\n" + heads(names, before, numbers);
     for (const auto &[params, group] : cells_by_params(cells)) {
         out += "<tbody>\n";
         for (const CellResult *cell : group) {
@@ -629,12 +648,13 @@ std::string row_table(const RowResult &row)
                        numeric(interval(metric.figure)) + "<td class=\"n\">" + spread +
                        (metric.spread_flagged ? " <span class=\"flag\">wide</span>" : "") +
                        "</td>";
-                out += cell->ratio && i == 0
+                if (ratios)
+                    out += cell->ratio && i == 0
                            ? numeric(chart_number(cell->ratio->median, cell->ratio->median) +
-                                     " \u00d7") +
+                                     "\u00d7") +
                                  numeric(interval(*cell->ratio))
                            : "<td class=\"n\"></td><td class=\"n\"></td>";
-                out += data(metric.unit) + "</tr>\n";
+                out += (units ? data(metric.unit) : "") + "</tr>\n";
             }
         }
         out += "</tbody>\n";
@@ -659,9 +679,9 @@ std::string curves_table(const Page &page, const RowResult &row)
             snprintf(text, sizeof text, "%.8g", x);
             names.push_back((chart.x_scale == XScale::NINES ? "p" : "") + std::string(text));
         }
-        out += box_open(chart.title) + "<caption>" +
+        out += box_open(chart.title) + "<caption><span>" +
                html_escape(chart.title + ", in " + chart.unit + ", by " + chart.x_label) +
-               "</caption>\n" + heads(names, 1, names.size()) + "<tbody>\n";
+               "</span></caption>\n" + heads(names, 1, names.size()) + "<tbody>\n";
         for (const Series &line : chart.series) {
             out += std::string(line.colour == 0 ? "<tr class=\"own\">" : "<tr>") +
                    "<th scope=\"row\">" + html_escape(line.label) + "</th>";
@@ -698,15 +718,26 @@ std::string row_text(const Page &page, const RowResult &row)
     } else if (flat.size() > 1) {
         constexpr size_t MOST = 8; // the table has the others
         std::vector<BarChart> charts = bar_charts(page, row, flat);
+        if (charts.size() == 1 && is_headline(row)) // the report begins with it
+            charts.clear();
         charts.resize(std::min(charts.size(), MOST));
-        out += bars_text(charts);
+        if (!charts.empty())
+            out += bars_text(charts);
     }
     if (!depth.empty())
         out += heats_text(page, depth);
     const std::vector<LineChart> curves = curve_charts(page, row);
     if (!curves.empty())
         out += lines_text(curves);
-    return out + row_table(row) + curves_table(page, row) + "</section>\n";
+    size_t lines = 0;
+    for (const CellResult &cell : row.cells)
+        lines += std::max<size_t>(1, cell.metrics.size());
+    constexpr size_t LONG = 24;
+    return out +
+           (lines > LONG ? "<details><summary>All " + std::to_string(lines) +
+                               " figures</summary>\n" + row_table(row) + "</details>\n"
+                         : row_table(row)) +
+           curves_table(page, row) + "</section>\n";
 }
 
 std::string baseline_text(const Baseline &baseline)
@@ -741,7 +772,7 @@ std::string baseline_text(const Baseline &baseline)
         slower += c.verdict == Verdict::SLOWER;
     }
     const auto table = [&](const std::string &name, const std::string &body) {
-        return box_open(name) + "<caption>" + html_escape(name) + "</caption>\n" +
+        return box_open(name) + "<caption><span>" + html_escape(name) + "</span></caption>\n" +
                heads({"cell", "with", "metric", "before", "now", "now by before",
                       "interval of all rows together", "verdict", "unit"},
                      3, 7) +
@@ -749,7 +780,7 @@ std::string baseline_text(const Baseline &baseline)
     };
     const size_t same = baseline.comparisons.size() - faster - slower;
     char effect[96], machine[96];
-    snprintf(effect, sizeof effect, "Changes below %.0f %% are not told. ",
+    snprintf(effect, sizeof effect, "Changes below %.0f\u00a0%% are not told. ",
              100 * baseline.smallest_effect);
     snprintf(machine, sizeof machine, "The machine itself took %.3f times as long as then. ",
              baseline.speed_ratio);
@@ -775,8 +806,8 @@ std::string baseline_text(const Baseline &baseline)
 std::string peers_text(const Page &page)
 {
     std::string out = "<section id=\"peers\"><h2>What was compared</h2>\n" +
-                      box_open("peers") + "<caption>Each peer, what it is, and what gives it an "
-                      "advantage or a handicap</caption>\n" +
+                      box_open("peers", true) + "<caption><span>Each peer, what it is, and what gives it an "
+                      "advantage or a handicap</span></caption>\n" +
                       heads({"peer", "is", "library", "note"}, 9, 9) + "<tbody>\n";
     for (const PeerResult &peer : page.results.peers)
         out += std::string(is_own(peer.name) ? "<tr class=\"own\">" : "<tr>") +
@@ -809,7 +840,7 @@ std::string compared_text(const Page &page)
 {
     std::vector<std::string> titles;
     for (const PeerResult &peer : page.results.peers)
-        if (!is_own(peer.name) && peer.missing.empty())
+        if (peer.name.rfind("jobswitch", 0) != 0 && peer.missing.empty())
             titles.push_back(peer.title.empty() ? peer.name : peer.title);
     std::string out = "jobswitch";
     for (size_t i = 0; i < titles.size(); i++)

@@ -251,10 +251,13 @@ std::string chart_bars_inner(const BarChart &chart)
         return left + (right - left) * std::clamp(part, 0.0, 1.0);
     };
 
+    const bool compared = std::any_of(chart.bars.begin(), chart.bars.end(),
+                                      [](const Bar &bar) { return !bar.remark.empty(); });
     std::string out;
     for (const double tick : ticks) {
         const double x = x_of(tick);
-        out += rule("grid", x, BARS_TOP, x, bottom);
+        if (x > left)
+            out += rule("grid", x, BARS_TOP, x, bottom);
         out += text_at(x, bottom + 16,
                        x < 12 ? "class=\"tick\"" : "class=\"tick\" text-anchor=\"middle\"",
                        chart_short(tick));
@@ -271,12 +274,12 @@ std::string chart_bars_inner(const BarChart &chart)
                html_escape(bar.label + ": " + range_text(bar.figure) + " " + chart.unit) +
                "</title>";
         out += text_at(0, y + 15, format("class=\"name %s\"", role).c_str(), bar.label);
-        out += format("<text x=\"%.1f\" y=\"%.1f\" class=\"value %s\" text-anchor=\"end\">",
-                      CHART_WIDTH, y + 15, role) +
-               (bar.remark.empty()
-                    ? ""
-                    : "<tspan class=\"remark\">" + html_escape(bar.remark) + "</tspan>  ") +
-               html_escape(value) + "</text>";
+        out += text_at(CHART_WIDTH - (compared ? 66 : 0), y + 15,
+                       format("class=\"value %s\" text-anchor=\"end\"", role).c_str(), value);
+        if (!bar.remark.empty())
+            out += text_at(CHART_WIDTH, y + 15, "class=\"remark\" text-anchor=\"end\"",
+                           bar.remark);
+        out += rule("axis", left, y + 19, left, y + 36);
         out += format("<rect class=\"bar %s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
                       "height=\"13\" rx=\"2\"/>",
                       role, left, y + 21, std::max(1.5, x_of(bar.figure.median) - left));
@@ -293,7 +296,6 @@ std::string chart_bars_inner(const BarChart &chart)
         out += "</g>\n";
         y += BAR_PITCH;
     }
-    out += rule("axis", left, BARS_TOP, left, bottom);
     return out;
 }
 
@@ -308,7 +310,7 @@ std::string chart_bars(const BarChart &chart)
 
 std::string chart_lines(const LineChart &chart)
 {
-    constexpr double height = 300, left = 46, right = CHART_WIDTH - 14, top = 24, bottom = 254;
+    constexpr double height = 286, left = 46, right = CHART_WIDTH - 14, top = 10, bottom = 240;
     double x_low = INFINITY, x_high = -INFINITY, y_low = INFINITY, y_high = -INFINITY;
     const auto nines = [](double percentile) { // 100 stands where 99.9999 would
         return -std::log10(std::max(1e-6, 1 - percentile / 100));
@@ -356,7 +358,6 @@ std::string chart_lines(const LineChart &chart)
                            chart_number(point.y.median, point.y.median) + "; ";
     }
     std::string out = svg_open(CHART_WIDTH, height, chart.title, description);
-    out += text_at(0, 12, "class=\"tick\"", chart.unit);
     for (const double tick : ticks_logarithmic(y_low, y_high)) {
         out += rule("grid", left, y_of(tick), right, y_of(tick));
         out += text_at(left - 6, y_of(tick) + 4, "class=\"tick\" text-anchor=\"end\"",
@@ -465,8 +466,8 @@ std::string chart_heat(const HeatMap &map)
                           static_cast<unsigned>(colour.b)) +
                    text_at(x + pitch_x / 2, y + 22,
                            (light + 0.05) / 0.05 > 1.05 / (light + 0.05)
-                               ? "class=\"heat\" fill=\"#000\" text-anchor=\"middle\""
-                               : "class=\"heat\" fill=\"#fff\" text-anchor=\"middle\"",
+                               ? "class=\"heat black\" text-anchor=\"middle\""
+                               : "class=\"heat white\" text-anchor=\"middle\"",
                            chart_number(value, value)) +
                    "</g>\n";
         }

@@ -12,7 +12,7 @@ bench=$BUILD/bench/jobswitch-bench
 
 # ---- every row
 
-if "$bench" --smoke --json "$OUT/a.json" --html "$OUT/a.html" >"$OUT/a" 2>"$OUT/log"; then
+if "$bench" --smoke --json "$OUT/a.json" --html "$OUT/a.html" --chart "$OUT/a.svg" >"$OUT/a" 2>"$OUT/log"; then
     ok "every row runs, with plausible figures"
 else
     bad "--smoke ends with $?" "$OUT/log"
@@ -31,6 +31,7 @@ for word in '"format": 1' '"tsc_hz"' '"steal_percent"' '"commit"' '"jobswitch-fu
 done
 grep -q '</html>' "$OUT/a.html" && ! grep -qE '(src|href)="?https?:' "$OUT/a.html" &&
     ok "one HTML file, which needs no network" || bad "the HTML file"
+grep -q '</svg>' "$OUT/a.svg" && ok "the first picture alone" || bad "the picture"
 
 # ---- two runs
 
@@ -62,6 +63,7 @@ wrong --cpu 1000
 wrong --cpu -1
 wrong --json /nowhere/at/all
 wrong --html /nowhere/at/all
+wrong --chart /nowhere/at/all
 wrong --json ''
 wrong --baseline /nowhere/at/all
 wrong --baseline "$OUT/broken.json"
