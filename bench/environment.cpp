@@ -162,6 +162,23 @@ int environment_cpu_choose()
     return -1;
 }
 
+namespace {
+
+struct CpusAtStart {
+    std::vector<int> cpus;
+    CpusAtStart()
+    {
+        for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+            if (environment_cpu_allowed(cpu))
+                cpus.push_back(cpu);
+    }
+};
+const CpusAtStart cpus_at_start;
+
+} // namespace
+
+std::vector<int> environment_cpus() { return cpus_at_start.cpus; }
+
 bool environment_cpu_allowed(int cpu)
 {
     cpu_set_t set;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "results.h"
 
@@ -27,6 +28,8 @@ uint64_t environment_free_bytes();
 // does not care tend to the first; -1 if there is no telling.
 int environment_cpu_choose();
 bool environment_cpu_allowed(int cpu);
+// Those that this process might run on when it began, before it was pinned.
+std::vector<int> environment_cpus();
 
 // The file that the dynamic linker took `symbol` from.
 std::string environment_symbol_file(const char *symbol);

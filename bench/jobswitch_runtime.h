@@ -10,12 +10,15 @@
 #include "peer.h"
 
 // Peers of one library share the thread's pool: the last closes it.
-inline int jobswitch_pool_peers = 0;
+inline thread_local int jobswitch_pool_peers = 0;
 
 namespace {
 
 struct JobswitchRuntime : RuntimeDefaults {
     using Job = jobswitch_job;
+    static constexpr const char *NO_THREADS = nullptr;
+    static constexpr bool HAS_TRIM = true;
+    static constexpr bool HAS_WAIT_FD = true;
     static constexpr int PAUSE = JOBSWITCH_PAUSE;
     static constexpr int FINISH = JOBSWITCH_FINISH;
 
@@ -29,6 +32,11 @@ struct JobswitchRuntime : RuntimeDefaults {
         return jobswitch_start_job(job, ret, func, nullptr, 0);
     }
     BENCH_INLINE int pause() const { return jobswitch_pause_job(); }
+
+    static void trim() { jobswitch_trim_thread(0); }
+    static int wait_fd(Job *job) { return jobswitch_get_wait_fd(job); }
+    BENCH_INLINE static void wake(Job *job) { jobswitch_wake(job); }
+    BENCH_INLINE static void clear_wake(Job *job) { jobswitch_clear_wake(job); }
 
     static bool open(size_t initial_jobs)
     {

@@ -45,6 +45,18 @@ struct RuntimeDefaults {
     static constexpr const char *NO_POOL = nullptr;  // start from a warm pool
     static constexpr const char *NO_ARGS = nullptr;  // start with args copied
     static constexpr const char *NO_CROWD = nullptr; // many jobs paused at once
+    // Unless the peer says otherwise: open(), close() and what a Runtime object
+    // keeps must be each thread's own.
+    static constexpr const char *NO_THREADS = "not tried on more than one thread";
+
+    // Another peer has the same pool: rows about memory have that one only.
+    static constexpr bool SAME_POOL = false;
+
+    // What few peers have; a row asks by `if constexpr`.
+    static constexpr bool HAS_TRIM = false;     // static trim(): idle stacks' memory back
+    static constexpr bool HAS_PREFETCH = false; // prefetch(job), ahead of resume
+    // static wait_fd(job), wake(job), clear_wake(job): a descriptor for each job
+    static constexpr bool HAS_WAIT_FD = false;
 };
 
 struct Peer {

@@ -8,6 +8,7 @@ namespace {
 
 struct Runtime : JobswitchRuntime {
     static constexpr const char *NAME = "jobswitch-functions";
+    static constexpr bool SAME_POOL = true;
 };
 
 const PeerRegister registered({.name = Runtime::NAME,

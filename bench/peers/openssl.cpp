@@ -14,11 +14,12 @@
 
 namespace {
 
-ASYNC_WAIT_CTX *thread_wait_ctx = nullptr;
+thread_local ASYNC_WAIT_CTX *thread_wait_ctx = nullptr;
 
 struct Runtime : RuntimeDefaults {
     using Job = ASYNC_JOB;
     static constexpr const char *NAME = "openssl";
+    static constexpr const char *NO_THREADS = nullptr;
     static constexpr int PAUSE = ASYNC_PAUSE;
     static constexpr int FINISH = ASYNC_FINISH;
 
