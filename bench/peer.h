@@ -20,6 +20,8 @@
 
 #include <cstddef>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "environment.h"
 #include "row.h"
@@ -37,8 +39,8 @@
 //   static reason()                   why the last call failed
 // start, resume and pause are const members, BENCH_INLINE, and the ordinary
 // calls that any program would make. Each loop makes a Runtime object, after open(); what
-// it keeps of the thread's state is in a register there. A finished job's
-// handle becomes NULL.
+// it keeps of the thread's or the job's state is in a register there; functions
+// that a loop calls get a copy. A finished job's handle becomes NULL.
 struct RuntimeDefaults {
     // Reasons why a group of loops cannot be run; NULL: it can. A row tests
     // them by `if constexpr`, so the calls need not exist then.
@@ -57,6 +59,13 @@ struct RuntimeDefaults {
     static constexpr bool HAS_PREFETCH = false; // prefetch(job), ahead of resume
     // static wait_fd(job), wake(job), clear_wake(job): a descriptor for each job
     static constexpr bool HAS_WAIT_FD = false;
+
+
+    // So many at most, and why no more.
+    static constexpr size_t CROWD_MOST = SIZE_MAX;
+    static constexpr const char *CROWD_MOST_WHY = "";
+    // Each process tells the best of all places, not that of one: for a bound.
+    static constexpr bool LEAST_OF_PLACES = false;
 };
 
 struct Peer {
@@ -75,8 +84,46 @@ struct PeerRegister {
 // All peers, by order and name.
 std::vector<Peer> peers_all();
 
+// A peer whose loops lie elsewhere: they make a Runtime object where they begin,
+// and what is skipped there shifts the rest of the loop's function.
+template <typename R, size_t PLACE> struct Placed : R {
+    BENCH_INLINE Placed()
+    {
+        if constexpr (PLACE > 0)
+            __asm__ volatile(".skip %c0, 0x90" : : "i"(64 / PLACES * PLACE));
+    }
+};
+
+template <typename R> struct Unplaced {
+    using Type = R;
+};
+template <typename R, size_t PLACE> struct Unplaced<Placed<R, PLACE>> {
+    using Type = R;
+};
+
+// What a row's template, which templated() names for a Runtime, has for cells.
+template <typename R, typename F>
+void placed_cells(const Scale &scale, std::vector<Cell> &out, F templated)
+{
+    using CellsOf = void (*)(const Scale &, std::vector<Cell> &);
+    const auto all = [&]<size_t... I>(std::index_sequence<I...>) {
+        return std::vector<CellsOf>{
+            CellsOf{templated.template operator()<Placed<R, I>>()}...};
+    }(std::make_index_sequence<PLACES>());
+    const size_t from = out.size();
+    all[scale.place % PLACES](scale, out);
+    if constexpr (R::LEAST_OF_PLACES)
+        for (size_t place = 1; place < PLACES; place++) {
+            std::vector<Cell> more;
+            all[(scale.place + place) % PLACES](scale, more);
+            for (size_t i = 0; i < more.size(); i++)
+                if (more[i].run)
+                    out[from + i].alternatives.push_back(std::move(more[i]));
+        }
+}
+
 // A pool that the cells of a process share: the first opens, the last closes.
-template <typename R> struct PeerPool {
+template <typename R> struct PeerPoolOf {
     static inline int users = 0;
     static const char *open()
     {
@@ -92,6 +139,8 @@ template <typename R> struct PeerPool {
         return nullptr;
     }
 };
+
+template <typename R> using PeerPool = PeerPoolOf<typename Unplaced<R>::Type>;
 
 // A cell of R, with the pool.
 template <typename R> Cell peer_cell(const Params &params, Batch (*run)(uint64_t))

@@ -39,9 +39,15 @@ struct Row {
 
 enum class Mode { SMOKE, QUICK, FULL };
 
+// Where code lies after linking is the same in every process, and moves times
+// of a few cycles by half. So each peer's loops are compiled at this many
+// places, and each process of a run takes the next one.
+constexpr size_t PLACES = 4;
+
 // What a row may scale its cells by. The same mode must give the same cells.
 struct Scale {
     Mode mode;
+    size_t place = 0; // below PLACES
     // The one of three that goes with the mode.
     template <typename T> T of(T smoke, T quick, T full) const
     {
@@ -90,6 +96,9 @@ struct Cell {
     int rounds = 0;            // a process; 0: as many as the harness likes
     int processes = 0;         // in a run, of own_process; 0: as above
     uint64_t memory_bytes = 0; // left out with a word if that is not free
+    // The same at other places. All are measured, and each process keeps the
+    // figures of the one whose median is least. Of run() only.
+    std::vector<Cell> alternatives = {};
 };
 
 using CellsFunction = void (*)(const Scale &, std::vector<Cell> &);
@@ -113,10 +122,16 @@ std::string cell_name(const Row &row, const Cell &cell);
 #define BENCH_LOOP __attribute__((noinline, aligned(64)))
 #define BENCH_INLINE __attribute__((always_inline))
 
-// At the end of rows/NAME.h: Template<Runtime>::cells() gives the cells.
+// At the end of rows/NAME.h: Template<Runtime>::cells() gives the cells, and
+// peer.h puts the template at its places.
 #define BENCH_ROW(row, Template)                                               \
     namespace {                                                                \
-    const RowRegister Template##_registered(row, Template<Runtime>::cells);    \
+    const RowRegister                                                          \
+        Template##_registered(row, [](const Scale &scale, std::vector<Cell> &out) { \
+            placed_cells<Runtime>(scale, out, []<typename R>() {               \
+                return Template<R>::cells;                                     \
+            });                                                                \
+        });                                                                    \
     }
 
 #endif

@@ -206,7 +206,8 @@ std::string run_all(const RunOptions &options, Results &results)
         }
         if (!any)
             continue;
-        in_turns += shared.cells.size();
+        for (const size_t i : shared.cells)
+            in_turns += 1 + row.cells[i].alternatives.size();
         if (!shared.cells.empty())
             tasks.push_back(shared);
         tasks.insert(tasks.end(), own.begin(), own.end());

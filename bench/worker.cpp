@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "stats.h"
 #include "ticks.h"
 
 namespace {
@@ -55,6 +56,7 @@ struct Measured {
     std::string name;
     uint64_t operations = 0;
     uint64_t warm_operations = 0; // before each batch
+    std::vector<double> values = {};   // of the rounds, by run()
 };
 
 double batch_ns(const Measured &m, uint64_t operations)
@@ -121,10 +123,16 @@ int child_run(const WorkerTask &task)
     for (const RowEntry &entry : rows_all()) {
         if (task.row != entry.row.key)
             continue;
-        const std::vector<Cell> cells = row_cells(entry, {task.mode});
-        for (const size_t number : task.cells)
-            if (number < cells.size())
-                all.push_back({number, cells[number], cell_name(entry.row, cells[number])});
+        const size_t place = static_cast<size_t>(task.turn) % PLACES;
+        const std::vector<Cell> cells = row_cells(entry, {task.mode, place});
+        for (const size_t number : task.cells) {
+            if (number >= cells.size())
+                continue;
+            const std::string name = cell_name(entry.row, cells[number]);
+            all.push_back({number, cells[number], name});
+            for (const Cell &other : cells[number].alternatives)
+                all.push_back({number, other, name});
+        }
     }
     if (all.empty())
         child_fail(task.row, "there are no such cells");
@@ -145,17 +153,27 @@ int child_run(const WorkerTask &task)
     for (int round = 0; round < rounds; round++)
         for (size_t turn = 0; turn < all.size(); turn++) {
             const size_t shift = static_cast<size_t>(round + task.turn);
-            const Measured &m = all[(turn + shift) % all.size()];
+            Measured &m = all[(turn + shift) % all.size()];
             writer.cell = m.number;
             if (m.cell.run) {
                 if (m.warm_operations)
                     batch_ns(m, m.warm_operations);
-                writer.add("time", "", batch_ns(m, m.operations) /
-                                           static_cast<double>(m.operations));
+                m.values.push_back(batch_ns(m, m.operations) /
+                                   static_cast<double>(m.operations));
             } else if (const char *const failure = m.cell.sample(writer)) {
                 child_fail(m.name, failure, m.cell.reason);
             }
         }
+    for (size_t i = 0, next; i < all.size(); i = next) {
+        // A cell's alternatives stand behind it.
+        const Measured *least = &all[i];
+        for (next = i + 1; next < all.size() && all[next].number == all[i].number; next++)
+            if (stats_median(all[next].values) < stats_median(least->values))
+                least = &all[next];
+        writer.cell = least->number;
+        for (const double value : least->values)
+            writer.add("time", "", value);
+    }
     for (auto m = all.rbegin(); m != all.rend(); ++m) {
         const char *const failure = m->cell.close ? m->cell.close() : nullptr;
         if (failure)

@@ -19,7 +19,7 @@ struct WorkerTask {
     Mode mode = Mode::FULL;
     int cpu = -1;
     int rounds = 1;
-    int turn = 0; // which cell goes first, so that processes differ
+    int turn = 0; // which cell goes first and which place, so that processes differ
     uint64_t batch_ns = 0, warm_up_ns = 0; // for each cell
     double tsc_hz = 0;
 };

@@ -112,6 +112,8 @@ template <typename R> struct Crowd {
                                {"order", random ? "random" : "straight"}};
                 if constexpr (R::NO_CROWD != nullptr) {
                     cell.unavailable = R::NO_CROWD;
+                } else if (count > R::CROWD_MOST) {
+                    cell.unavailable = R::CROWD_MOST_WHY;
                 } else {
                     const auto crowd = std::make_shared<Crowd>();
                     crowd->random = random;
