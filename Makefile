@@ -203,7 +203,7 @@ $(bench-made)/bench_built.h: always
 	$(Q)commit=$$(git rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown; \
 	    [ $$commit = unknown ] || git diff --quiet HEAD 2>/dev/null || commit=$$commit-changed; \
 	    printf '#define BENCH_COMMIT "%s"\n#define BENCH_FLAGS "%s"\n' $$commit \
-	    '$(subst ",\",$(strip $(flags-$(MODE)) $(CPPFLAGS) $(CXXFLAGS)))' > $@.new; \
+	    '$(subst ",\",$(strip $(filter-out -I% -W%,$(common)) $(user-cxx) $(CPPFLAGS) $(CXXFLAGS)))' > $@.new; \
 	    echo '// $(sort $(bench-core) $(bench-peers))' >> $@.new
 	$(Q)cmp -s $@.new $@ || cp $@.new $@
 

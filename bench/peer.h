@@ -66,6 +66,8 @@ struct RuntimeDefaults {
     static constexpr const char *CROWD_MOST_WHY = "";
     // Each process tells the best of all places, not that of one: for a bound.
     static constexpr bool LEAST_OF_PLACES = false;
+    // The kernel switches between its jobs: that counts as no interruption.
+    static constexpr bool KERNEL_SWITCHES = false;
 };
 
 struct Peer {
@@ -120,6 +122,8 @@ void placed_cells(const Scale &scale, std::vector<Cell> &out, F templated)
                 if (more[i].run)
                     out[from + i].alternatives.push_back(std::move(more[i]));
         }
+    for (size_t i = from; i < out.size(); i++)
+        out[i].kernel_switches = R::KERNEL_SWITCHES;
 }
 
 // A pool that the cells of a process share: the first opens, the last closes.

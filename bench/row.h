@@ -95,6 +95,7 @@ struct Cell {
     bool own_process = false;
     int rounds = 0;            // a process; 0: as many as the harness likes
     int processes = 0;         // in a run, of own_process; 0: as above
+    bool kernel_switches = false; // which are not told as interruptions
     uint64_t memory_bytes = 0; // left out with a word if that is not free
     // The same at other places. All are measured, and each process keeps the
     // figures of the one whose median is least. Of run() only.

@@ -50,6 +50,15 @@ public:
     }
 };
 
+// How often the kernel took the CPU away, as far as a cell did not ask for it.
+long interruptions = 0;
+long interruptions_ever()
+{
+    rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_nivcsw;
+}
+
 struct Measured {
     size_t number; // in row_cells()
     Cell cell;
@@ -61,7 +70,10 @@ struct Measured {
 
 double batch_ns(const Measured &m, uint64_t operations)
 {
+    const long before = interruptions_ever();
     const Batch batch = m.cell.run(operations);
+    if (!m.cell.kernel_switches)
+        interruptions += interruptions_ever() - before;
     if (batch.failure)
         child_fail(m.name, batch.failure, m.cell.reason);
     return ticks_to_ns(batch.ticks);
@@ -160,9 +172,13 @@ int child_run(const WorkerTask &task)
                     batch_ns(m, m.warm_operations);
                 m.values.push_back(batch_ns(m, m.operations) /
                                    static_cast<double>(m.operations));
-            } else if (const char *const failure = m.cell.sample(writer)) {
-                child_fail(m.name, failure, m.cell.reason);
+                continue;
             }
+            const long before = interruptions_ever();
+            if (const char *const failure = m.cell.sample(writer))
+                child_fail(m.name, failure, m.cell.reason);
+            if (!m.cell.kernel_switches)
+                interruptions += interruptions_ever() - before;
         }
     for (size_t i = 0, next; i < all.size(); i = next) {
         // A cell's alternatives stand behind it.
@@ -179,9 +195,7 @@ int child_run(const WorkerTask &task)
         if (failure)
             child_fail(m->name, failure, m->cell.reason);
     }
-    rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    printf("interrupted\t%ld\n", usage.ru_nivcsw);
+    printf("interrupted\t%ld\n", interruptions);
     puts("done");
     return fflush(stdout) == 0 ? 0 : 1;
 }

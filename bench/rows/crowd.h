@@ -21,12 +21,35 @@ constexpr Row row_crowd = {
     .order = 200,
 };
 
+// A page of stack or two, page tables, and what a peer keeps beside them.
+constexpr uint64_t CROWD_BYTES_PER_JOB = 10000;
+
+// Calls add(cell, count, random) for each crowd; the cell lacks what is the peer's.
+template <typename F> void crowd_cells(const Scale &scale, F add)
+{
+    const size_t most = scale.of<size_t>(1000, 10000, 1000000);
+    for (const size_t count : {1, 100, 1000, 10000, 30000, 100000, 1000000})
+        for (const bool random : {false, true}) {
+            if (count > most || (count == 1 && random))
+                continue;
+            Cell cell;
+            cell.params = {{"jobs", std::to_string(count)},
+                           {"order", random ? "random" : "straight"}};
+            cell.quantum = count;
+            // Beside another peer's thousand they were seen to be several times
+            // slower than alone.
+            cell.own_process = count >= 1000;
+            cell.rounds = count >= 1000000 ? 3 : count >= 10000 ? 6 : 0;
+            cell.processes = count >= 1000000 ? 1 : 0; // a minute
+            cell.memory_bytes = count * CROWD_BYTES_PER_JOB;
+            add(std::move(cell), count, random);
+        }
+}
+
 template <typename R> struct Crowd {
     using Job = typename R::Job;
 
     static inline bool told = false; // jobs that are resumed are to end
-    // A page of stack or two, page tables, and what a peer keeps beside them.
-    static constexpr uint64_t BYTES_PER_JOB = 10000;
 
     std::vector<Job *> jobs; // in the order of the visits
     uint32_t passes = 0;
@@ -101,36 +124,22 @@ template <typename R> struct Crowd {
 
     static void cells(const Scale &scale, std::vector<Cell> &out)
     {
-        const size_t most = scale.of<size_t>(1000, 10000, 1000000);
-        for (const size_t count : {1, 100, 1000, 10000, 30000, 100000, 1000000})
-            for (const bool random : {false, true}) {
-                if (count > most || (count == 1 && random))
-                    continue;
-                Cell cell;
-                cell.peer = R::NAME;
-                cell.params = {{"jobs", std::to_string(count)},
-                               {"order", random ? "random" : "straight"}};
-                if constexpr (R::NO_CROWD != nullptr) {
-                    cell.unavailable = R::NO_CROWD;
-                } else if (count > R::CROWD_MOST) {
-                    cell.unavailable = R::CROWD_MOST_WHY;
-                } else {
-                    const auto crowd = std::make_shared<Crowd>();
-                    crowd->random = random;
-                    cell.open = [crowd, count] { return crowd->gather(count); };
-                    cell.run = [crowd](uint64_t operations) { return crowd->run(operations); };
-                    cell.close = [crowd] { return crowd->dismiss(); };
-                    cell.reason = R::reason;
-                    cell.quantum = count;
-                    // Beside another peer's thousand they were seen to be several
-                    // times slower than alone.
-                    cell.own_process = count >= 1000;
-                    cell.rounds = count >= 1000000 ? 3 : count >= 10000 ? 6 : 0;
-                    cell.processes = count >= 1000000 ? 1 : 0; // a minute
-                    cell.memory_bytes = count * BYTES_PER_JOB;
-                }
-                out.push_back(std::move(cell));
+        crowd_cells(scale, [&](Cell cell, size_t count, bool random) {
+            cell.peer = R::NAME;
+            if constexpr (R::NO_CROWD != nullptr) {
+                cell.unavailable = R::NO_CROWD;
+            } else if (count > R::CROWD_MOST) {
+                cell.unavailable = R::CROWD_MOST_WHY;
+            } else {
+                const auto crowd = std::make_shared<Crowd>();
+                crowd->random = random;
+                cell.open = [crowd, count] { return crowd->gather(count); };
+                cell.run = [crowd](uint64_t operations) { return crowd->run(operations); };
+                cell.close = [crowd] { return crowd->dismiss(); };
+                cell.reason = R::reason;
             }
+            out.push_back(std::move(cell));
+        });
     }
 };
 
