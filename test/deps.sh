@@ -44,6 +44,14 @@ case $what in run | bench | check | all)
     need libssl-dev header openssl/async.h
     ;;
 esac
+# Who is measured beside jobswitch.
+case $what in bench | all)
+    need libboost-context-dev cxx_header boost/context/fiber.hpp
+    need libboost-fiber-dev cxx_header boost/fiber/fiber.hpp
+    need libst-dev header st.h
+    need libpcl1-dev header pcl.h
+    ;;
+esac
 case $what in run | all)
     need wrk tool wrk
     need curl tool curl
