@@ -36,8 +36,10 @@ template <typename F> void crowd_cells(const Scale &scale, F add)
             cell.params = {{"jobs", std::to_string(count)},
                            {"order", random ? "random" : "straight"}};
             cell.quantum = count;
-            // Beside another peer's thousand they were seen to be several times
-            // slower than alone.
+            // After another peer's thousand has run, the first tens of passes take
+            // up to twenty times as long: all of a short batch, and nothing of a
+            // long one (100 ms). Why it lasts so long is not known: there are too
+            // few lines and pages for that to be one reload of each.
             cell.own_process = count >= 1000;
             cell.rounds = count >= 1000000 ? 3 : count >= 10000 ? 6 : 0;
             cell.processes = count >= 1000000 ? 1 : 0; // a minute
