@@ -61,7 +61,7 @@ template <typename R> struct Burst {
 
     static void cells(const Scale &scale, std::vector<Cell> &out)
     {
-        if (R::SAME_POOL)
+        if (R::SAME_POOL || R::NO_POOL || R::NO_ARGS)
             return;
         const size_t most = scale.of<size_t>(256, 4000, 100000);
         for (const size_t count : {256, 4000, 100000}) {

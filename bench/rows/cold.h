@@ -39,7 +39,7 @@ template <typename R> struct Cold {
 
     static void cells(const Scale &scale, std::vector<Cell> &out)
     {
-        if (R::SAME_POOL)
+        if (R::SAME_POOL || R::NO_POOL || R::NO_ARGS)
             return;
         const size_t count = scale.of<size_t>(256, 4096, 4096);
         Cell cell;

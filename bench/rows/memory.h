@@ -49,7 +49,7 @@ template <typename R> struct Memory {
 
     static void cells(const Scale &scale, std::vector<Cell> &out)
     {
-        if (R::SAME_POOL)
+        if (R::SAME_POOL || R::NO_POOL || R::NO_ARGS)
             return;
         const size_t few = scale.of<size_t>(1000, 10000, 10000);
         const auto add = [&](size_t count, bool descriptors) {

@@ -126,7 +126,7 @@ template <typename R> struct Wake {
     {
         if (R::HAS_WAIT_FD)
             out.push_back(cell(scale, {{"how", "mark"}}, 1, false));
-        if (R::SAME_POOL)
+        if (R::SAME_POOL || R::NO_POOL || R::NO_ARGS)
             return; // all but the switch is the kernel's
         const size_t most = scale.of<size_t>(10, 10000, 10000);
         for (const size_t count : {1, 10, 1000, 10000})

@@ -191,7 +191,7 @@ template <typename R> struct WakeThread {
 
     static void cells(const Scale &scale, std::vector<Cell> &out)
     {
-        if (R::SAME_POOL)
+        if (R::SAME_POOL || R::NO_POOL || R::NO_ARGS)
             return;
         const auto add = [&](const char *rate_name, uint64_t rate, bool poll) {
             const uint64_t count =
