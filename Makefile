@@ -61,7 +61,7 @@ endif
 
 # The caller's CFLAGS and CXXFLAGS come last and win.
 warnings := -Wall -Wextra -Wpedantic
-common := $(flags-$(MODE)) -g $(warnings) -Iinclude -fstack-clash-protection
+common := $(flags-$(MODE)) -g $(warnings) -Iinclude -I$(BUILD)/include/jobswitch -fstack-clash-protection
 lib-flags := -std=c++20 -DJOBSWITCH_BUILDING -Isrc -Iarch/$(ARCH) \
     -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-threadsafe-statics
 user-c := -std=gnu11
@@ -97,6 +97,14 @@ again := Makefile arch/$(ARCH)/arch.mk $(BUILD)/words
 $(BUILD)/words: $(if $(filter install,$(MAKECMDGOALS)),$(if $(findstring FLAGS,$(MAKEOVERRIDES))$(filter CC=% CXX=% NASM=%,$(MAKEOVERRIDES)),always),always)
 	$(Q)mkdir -p $(@D)
 	$(Q)echo '$(words)' | cmp -s - $@ || echo '$(words)' > $@
+
+# The CPU's part of the public headers, where make install puts it.
+inline-h := $(if $(filter portable,$(ENTRY)),,$(wildcard arch/$(ARCH)/inline.h))
+own-headers := $(inline-h:arch/$(ARCH)/%=$(BUILD)/include/jobswitch/%)
+again += $(own-headers)
+$(BUILD)/include/jobswitch/%.h: arch/$(ARCH)/%.h
+	$(Q)mkdir -p $(@D)
+	$(Q)cp $< $@
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -270,7 +278,7 @@ endif
 
 # ---- installing --------------------------------------------------------------
 
-headers := $(wildcard include/jobswitch/*.h)
+headers := $(wildcard include/jobswitch/*.h) $(inline-h)
 pages3 := $(wildcard doc/man3/*.3)
 pages7 := $(wildcard doc/man7/*.7)
 # In double quotes in every recipe: they may hold blanks.

@@ -13,6 +13,7 @@
 static pool *pool_for_call()
 {
     int reason;
+    job_settle();
     pool *p = pool_here(&reason);
     if (p && p->calling) {
         reason = JOBSWITCH_E_REENTERED;
@@ -89,7 +90,6 @@ void jobswitch_cleanup_thread()
         job_fail(JOBSWITCH_E_IN_JOB, 0);
         return;
     }
-    thread.current = nullptr;
     pool_close(*thread.pool);
 }
 
@@ -113,26 +113,26 @@ int jobswitch_set_tool(const jobswitch_tool *tool)
 
 // ---- jobs ------------------------------------------------------------------------
 
-int jobswitch_in_job() { return pool_thread_state.current != nullptr; }
+int jobswitch_in_job() { return job_current() != nullptr; }
 
 jobswitch_job *jobswitch_get_current_job()
 {
-    job *j = pool_thread_state.current;
+    job *j = job_current();
     return j ? job_reveal(*j) : nullptr;
 }
 
 void jobswitch_block_pause()
 {
-    job *j = pool_thread_state.current;
+    job *j = job_settle();
     if (j && (j->gate & gate_blocks) != gate_blocks)
-        j->gate++;
+        job_set_gate(*j, j->gate + 1);
 }
 
 void jobswitch_unblock_pause()
 {
-    job *j = pool_thread_state.current;
+    job *j = job_settle();
     if (j && (j->gate & gate_blocks))
-        j->gate--;
+        job_set_gate(*j, j->gate - 1);
 }
 
 // ---- waiting -----------------------------------------------------------------------
@@ -146,7 +146,7 @@ int jobswitch_get_wait_fd(jobswitch_job *handle)
 {
     int reason;
     job *j = job_find(handle, &reason);
-    pool *owner = j ? job_owner(*j) : nullptr;
+    pool *owner = j ? pool_of(*j) : nullptr;
     if (j && !owner)
         reason = JOBSWITCH_E_FINISHED;
     int fd = owner ? wait_descriptor(j->wait, generation_of(handle),
@@ -166,12 +166,14 @@ static void signal(jobswitch_job *handle,
             job_fail(reason, 0);
         return;
     }
-    if (pool *owner = job_owner(*j))
+    if (pool *owner = pool_of(*j))
         change(j->wait, generation_of(handle), owner->descriptors);
 }
 
 void jobswitch_wake(jobswitch_job *job) { signal(job, wait_wake); }
 void jobswitch_clear_wake(jobswitch_job *job) { signal(job, wait_clear); }
+
+void jobswitch_prefetch_job(jobswitch_job *job) { job_prefetch(job); }
 
 // ---- looking in, giving back ----------------------------------------------------------
 

@@ -14,6 +14,7 @@
 // (RLIMIT_AS counts reserved memory too) the arena takes a small part of it.
 static constexpr size_t reserve_bytes_most = arena_blocks_most * JS_JOB_BYTES;
 static constexpr size_t reserve_bytes_least = size_t(1) << 20;
+static constexpr size_t read_over_bytes = arena_chunk_bytes;
 static constexpr size_t limit_share = 64;
 static constexpr size_t commit_bytes = size_t(1) << 20;
 static_assert(reserve_bytes_least % commit_bytes == 0);
@@ -38,6 +39,18 @@ uint32_t arena_offset(const void *block)
                     arena_base.load(std::memory_order_relaxed));
 }
 
+arena_chunk *arena_chunk_of(const void *block)
+{
+    return reinterpret_cast<arena_chunk *>(
+        arena_base.load(std::memory_order_relaxed) +
+        (arena_offset(block) & ~(arena_chunk_bytes - 1)));
+}
+
+uint32_t arena_offset_mask()
+{
+    return uint32_t(reserved_bytes - 1);
+}
+
 static bool reserve(int *reason)
 {
     size_t bytes = reserve_bytes_most;
@@ -46,12 +59,18 @@ static bool reserve(int *reason)
         while (bytes > reserve_bytes_least && bytes > limit.rlim_cur / limit_share)
             bytes /= 2;
     for (; bytes >= reserve_bytes_least; bytes /= 2) {
-        void *base = mmap(nullptr, bytes, PROT_NONE,
+        // And a little more, for what is read at the very end.
+        void *base = mmap(nullptr, bytes + read_over_bytes, PROT_NONE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base == MAP_FAILED)
             continue;
         // Under mlockall(MCL_FUTURE) each commit would otherwise be populated.
-        munlock(base, bytes);
+        munlock(base, bytes + read_over_bytes);
+        // Blocks that are not there yet read as zeroes.
+        if (mprotect(base, bytes + read_over_bytes, PROT_READ) != 0) {
+            munmap(base, bytes + read_over_bytes);
+            continue;
+        }
         arena_base.store(static_cast<unsigned char *>(base),
                          std::memory_order_relaxed);
         reserved_bytes = bytes;

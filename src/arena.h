@@ -5,6 +5,7 @@
 // the block behind it. Knows no jobs: it deals in chunks of blocks.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -15,6 +16,7 @@ inline constexpr size_t arena_chunk_bytes = 16384;
 
 struct arena_chunk {
     arena_chunk *next; // the holder's, to link its chunks
+    std::atomic<void *> owner; // the holder's, for whoever comes with a block
 };
 
 // Where offsets count from, and how far they reach now. bytes 0: not opened.
@@ -23,6 +25,9 @@ struct arena_view {
     size_t bytes;
 };
 arena_view arena_look();
+// For offsets that are not checked: what the mask leaves of one lies within the
+// reserved space, all of which can be read, as can a block that begins there.
+uint32_t arena_offset_mask();
 
 // There are never more blocks.
 inline constexpr size_t arena_blocks_most = (size_t(1) << 30) / JS_JOB_BYTES;
@@ -33,3 +38,4 @@ arena_chunk *arena_take(int *reason);
 void arena_give(arena_chunk *chunk);
 
 uint32_t arena_offset(const void *block);
+arena_chunk *arena_chunk_of(const void *block);

@@ -11,36 +11,50 @@
 //
 // A port may also bring the two functions of entry.cpp as one assembly file,
 // which reads control blocks at the offsets of layout.h. It then handles the
-// common cases and jumps to job_start(), job_pause() or context_ended() in all
-// others. A port without it passes every test.
+// common cases and jumps to job_start_to(), job_pause() or context_ended() in
+// all others. Beside that it may bring inline.h, stubs that the public header
+// inlines. A port without them passes every test.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "machine.h"
 
 struct context {
-    // The context that gets control back, while this one runs a job: unwinding
-    // goes on there. NULL while it is paused or fresh: a walk ends at its start
-    // routine.
+    // The context that gets control back when this one pauses or ends; never
+    // NULL. Unwinding goes on there while this one is that one's child, and
+    // ends at the start routine otherwise.
     context *link;
-    unsigned char saved[JS_CONTEXT_BYTES - sizeof(context *)];
+    unsigned char saved[JS_CONTEXT_BYTES - 2 * sizeof(context *)];
+    // The context that runs since this one switched to it, and is to switch
+    // back. No context runs so: NULL, or for a thread's own what pool.h says.
+    context *child;
 };
 static_assert(sizeof(context) == JS_CONTEXT_BYTES);
+
+// What goes over with a switch: two words, which every ABI passes and returns
+// in registers. answer is JOBSWITCH_PAUSE or _FINISH up to whoever started or
+// resumed, and what the pause returns down to a job.
+struct transfer {
+    uintptr_t answer;
+    uintptr_t payload;
+};
 
 extern "C" {
 
 // Makes c ready to call func(arg) on the stack that ends below top, when it is
 // first switched to. top is a multiple of 64; at most 64 bytes below it are
 // written. When func returns, context_ended(c, value) is called on that stack.
+// The link becomes c itself.
 void context_make(context *c, void *top, int (*func)(void *), void *arg);
 
 // Saves where the caller stands in from and goes on at to, where the switch
-// that left it (or this function) returns value.
-int context_switch(context *from, context *to, int value);
+// that left it (or this function) returns what is sent.
+transfer context_switch(context *from, context *to, transfer sent);
 
 // Goes on at to; nothing is saved.
-[[noreturn]] void context_jump(context *to, int value);
+[[noreturn]] void context_jump(context *to, transfer sent);
 
 // The stack pointer of a context that does not run.
 void *context_stack_pointer(const context *c);

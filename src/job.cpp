@@ -13,26 +13,37 @@
 // What layout.h tells assembly is what the compiler did.
 #define AT(type, member, offset)                                               \
     static_assert(__builtin_offsetof(type, member) == (offset))
-AT(job, handle, JS_JOB_HANDLE);
-AT(job, owner, JS_JOB_OWNER);
-AT(job, next, JS_JOB_NEXT);
-AT(job, gate, JS_JOB_GATE);
-AT(job, flags, JS_JOB_FLAGS);
-AT(job, wait, JS_JOB_WAIT);
-AT(job, stack_top, JS_JOB_STACK_TOP);
-AT(pool, root, 0);
-AT(pool, hot, JS_POOL_IDLE);
-AT(pool, job_out, JS_POOL_JOB_OUT);
-AT(pool, ret_out, JS_POOL_RET_OUT);
-AT(pool, started, JS_POOL_STARTED);
-AT(pool, arena, JS_POOL_ARENA);
-AT(pool, arena_bytes, JS_POOL_ARENA_BYTES);
-AT(pool, stack_span, JS_POOL_STACK_SPAN);
-AT(pool, until_review, JS_POOL_UNTIL_REVIEW);
-AT(pool_thread, pool, JS_THREAD_POOL);
-AT(pool_thread, current, JS_THREAD_CURRENT);
+#define AT_OF_JOB(member, offset)                                              \
+    AT(job, member, int(__builtin_offsetof(job, ctx)) + (offset))
+AT(job, ctx, JS_JOB_CONTEXT);
+AT_OF_JOB(key, JS_JOB_KEY);
+AT_OF_JOB(pause_top, JS_JOB_PAUSE_TOP);
+AT_OF_JOB(gate, JS_JOB_GATE);
+AT_OF_JOB(flags, JS_JOB_FLAGS);
+AT_OF_JOB(wait, JS_JOB_WAIT);
+AT_OF_JOB(next, JS_JOB_NEXT);
+#define AT_OF_ROOT(member, offset)                                             \
+    AT(pool_thread, member, int(__builtin_offsetof(pool_thread, root)) + (offset))
+AT(pool_thread, root, JS_THREAD_ROOT);
+AT_OF_ROOT(no_pause_top, JS_ROOT_PAUSE_TOP);
+AT_OF_ROOT(hot, JS_ROOT_HOT);
+AT_OF_ROOT(stack_span, JS_ROOT_STACK_SPAN);
+AT_OF_ROOT(live, JS_ROOT_LIVE);
+AT_OF_ROOT(until_review, JS_ROOT_UNTIL_REVIEW);
+AT_OF_ROOT(arena_first, JS_ROOT_ARENA_FIRST);
+AT_OF_ROOT(arena_mask, JS_ROOT_ARENA_MASK);
+AT_OF_ROOT(job_out, JS_ROOT_JOB_OUT);
+AT_OF_ROOT(ret_out, JS_ROOT_RET_OUT);
 static_assert(sizeof(pool_thread) == JS_THREAD_BYTES);
+#undef AT_OF_JOB
+#undef AT_OF_ROOT
 #undef AT
+
+static constexpr context *nobodys_root = &pool_nobody.root;
+constinit pool_thread pool_nobody = {
+    1, ~uintptr_t(0), 0, 0, {nobodys_root, {}, nobodys_root}, {}, 0, 0, 0,
+    nobodys_root, 0, nullptr, nullptr,
+    nullptr, 0, 0, {}};
 
 int job_fail(int reason, int answer)
 {
@@ -73,12 +84,39 @@ job *job_find(jobswitch_job *handle, int *reason)
     return nullptr;
 }
 
-void job_renew_handle(job &j)
+static uintptr_t handle_of(const job &j)
 {
     uint64_t word = j.wait.word.load(std::memory_order_relaxed);
-    j.handle.store(uintptr_t(wait_generation(word)) << 32 | arena_offset(&j) |
-                       JS_HANDLE_SECRET,
-                   std::memory_order_release); // after the end of the last one
+    return uintptr_t(wait_generation(word)) << 32 | arena_offset(&j);
+}
+
+void job_renew_handle(job &j, bool keep_out)
+{
+    auto root = reinterpret_cast<uintptr_t>(j.ctx.link);
+    j.key.store(handle_of(j) + root + key_secret + (keep_out ? key_keep_out : 0),
+                std::memory_order_release); // after the end of the last one
+}
+
+// In two steps, for where the stack is to be loaded from stands in the block: asked
+// at once, the processor would have to wait for that.
+void job_prefetch(jobswitch_job *handle)
+{
+    pool_thread &here = pool_thread_state;
+    if (!here.arena_mask)
+        return; // no blocks yet
+    auto offset = uint32_t(reinterpret_cast<uintptr_t>(handle) & here.arena_mask);
+    auto block = reinterpret_cast<unsigned char *>(here.arena_first) + offset -
+                 JS_JOB_CONTEXT;
+    __builtin_prefetch(block);
+    __builtin_prefetch(block + JS_JOB_BYTES / 2);
+    context *&slot = here.ahead[here.ahead_at++ % (sizeof here.ahead / sizeof *here.ahead)];
+    context *earlier = slot;
+    slot = reinterpret_cast<context *>(block + JS_JOB_CONTEXT);
+    if (!earlier)
+        return;
+    auto stack = static_cast<unsigned char *>(context_stack_pointer(earlier));
+    __builtin_prefetch(stack);
+    __builtin_prefetch(stack + 64);
 }
 
 // One that can be resumed here and now.
@@ -87,11 +125,11 @@ static job *find_paused(jobswitch_job *handle, int *reason)
     job *j = job_find(handle, reason);
     if (!j)
         return nullptr;
-    if (job_owner(*j) != pool_thread_state.pool || !pool_thread_state.pool)
+    if (pool_of(*j) != pool_thread_state.pool || !pool_thread_state.pool)
         *reason = JOBSWITCH_E_WRONG_THREAD;
-    else if (j == pool_thread_state.current)
+    else if (j == job_current())
         *reason = JOBSWITCH_E_RUNNING;
-    else if (j->ctx.link)
+    else if (j->gate & gate_waiting)
         *reason = JOBSWITCH_E_WAITING;
     else
         return j;
@@ -100,7 +138,43 @@ static job *find_paused(jobswitch_job *handle, int *reason)
 
 static job *job_of(pool &p, context *c)
 {
-    return c == &p.root ? nullptr : reinterpret_cast<job *>(c);
+    return c == &p.here->root ? nullptr : &job_of_context(*c);
+}
+
+static context *no_child(pool &p, context *c)
+{
+    return c == &p.here->root ? c : nullptr;
+}
+
+job *job_current()
+{
+    pool_thread &here = pool_thread_state;
+    context *c = here.root.child;
+    if (!here.pool || c == &here.root || c == &pool_nobody.root)
+        return nullptr;
+    while (c->child)
+        c = c->child;
+    return &job_of_context(*c);
+}
+
+jobswitch_job *job_reveal(job &j)
+{
+    // Each step may have been done by a signal handler in between.
+    if (j.gate & gate_secret) {
+        pool_claim(*pool_of(j), j);
+        job_set_gate(j, j.gate & ~gate_secret);
+    }
+    j.key.store(j.key.load(std::memory_order_relaxed) & ~key_secret,
+                std::memory_order_relaxed);
+    return reinterpret_cast<jobswitch_job *>(handle_of(j));
+}
+
+job *job_settle()
+{
+    job *j = job_current();
+    if (j)
+        job_reveal(*j);
+    return j;
 }
 
 // ---- a job left by longjmp -------------------------------------------------------
@@ -112,7 +186,7 @@ static bool is_within(uintptr_t address, uintptr_t low, uintptr_t high)
 
 static bool on_stack_of(const pool &p, const job &j, uintptr_t address)
 {
-    stack_range range = stack_bounds(p.stacks, j.stack_top);
+    stack_range range = stack_bounds(p.stacks, job_stack_top(j));
     auto low = reinterpret_cast<uintptr_t>(range.low);
     return is_within(address, low, low + range.bytes);
 }
@@ -135,7 +209,7 @@ static bool on_root_stack(pool &p, uintptr_t address)
         // Not to be learnt here (no /proc, no descriptor): it is about where
         // the thread stood when it ran the job.
         constexpr uintptr_t below = 65536, above = 8 << 20;
-        auto stood = reinterpret_cast<uintptr_t>(context_stack_pointer(&p.root));
+        auto stood = reinterpret_cast<uintptr_t>(context_stack_pointer(&p.here->root));
         return is_within(address, stood - below, stood + above);
     }
     return is_within(address, p.root_stack_low, p.root_stack_high);
@@ -146,14 +220,14 @@ static bool on_root_stack(pool &p, uintptr_t address)
 // this one, only a longjmp can have brought it.
 job_place job_locate()
 {
-    job *current = pool_thread_state.current;
+    job *current = job_current();
     if (!current)
         return job_place::outside;
-    pool &p = *job_owner(*current);
+    pool &p = *pool_thread_state.pool;
     auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
     if (on_stack_of(p, *current, here))
         return job_place::inside;
-    for (job *j = job_of(p, current->ctx.link); j; j = job_of(p, j->ctx.link))
+    for (job *j = current; (j = job_of(p, j->ctx.link));)
         if (on_stack_of(p, *j, here))
             return job_place::left_to_job;
     return on_root_stack(p, here) ? job_place::left_to_thread
@@ -194,7 +268,7 @@ ANNOUNCE void announce_leave(pool &p, context *to, void **keep)
     if (tool->stack_leave) {
         stack_range range = {};
         if (j)
-            range = stack_bounds(p.stacks, j->stack_top);
+            range = stack_bounds(p.stacks, job_stack_top(*j));
         tool->stack_leave(keep, j ? range.low : p.root_low,
                           j ? range.bytes : p.root_bytes);
     }
@@ -211,7 +285,7 @@ ANNOUNCE void announce_enter(pool &p, const context *from, void *keep)
     const void *low = nullptr;
     size_t bytes = 0;
     tool->stack_enter(keep, &low, &bytes);
-    if (from == &p.root) {
+    if (from == &p.here->root) {
         p.root_low = low;
         p.root_bytes = bytes;
     }
@@ -229,19 +303,19 @@ struct starter_roots {
     {
         constexpr uintptr_t frame_bytes = 1024; // of whoever switches
         auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-        if (!tool || !tool->root_add || pool_thread_state.current ||
+        if (!tool || !tool->root_add || job_current() ||
             !on_root_stack(p, here - frame_bytes) || !p.root_stack_high)
             return;
         low = reinterpret_cast<const unsigned char *>(here - frame_bytes);
         bytes = p.root_stack_high - (here - frame_bytes);
         tool->root_add(low, bytes);
-        tool->root_add(&p.root, sizeof p.root);
+        tool->root_add(&p.here->root, sizeof p.here->root);
     }
     ~starter_roots()
     {
         if (!bytes)
             return;
-        tool->root_remove(&p.root, sizeof p.root);
+        tool->root_remove(&p.here->root, sizeof p.here->root);
         tool->root_remove(low, bytes);
     }
 };
@@ -260,14 +334,14 @@ static_assert(sizeof(start_record) <= start_record_bytes);
 static start_record *record_of(const job &j)
 {
     return reinterpret_cast<start_record *>(
-        static_cast<unsigned char *>(j.stack_top) - start_record_bytes);
+        static_cast<unsigned char *>(job_stack_top(j)) - start_record_bytes);
 }
 
 // The first thing on the job's stack.
 SWITCHES static int run(void *arg)
 {
     job &j = *static_cast<job *>(arg);
-    announce_enter(*job_owner(j), j.ctx.link, nullptr);
+    announce_enter(*pool_of(j), j.ctx.link, nullptr);
     start_record *record = record_of(j);
     return record->func(record->args);
 }
@@ -277,7 +351,7 @@ SWITCHES static int run(void *arg)
 static bool prepare(pool &p, job &j, int (*func)(void *), const void *args,
                     size_t size, int *reason)
 {
-    stack_range range = stack_bounds(p.stacks, j.stack_top);
+    stack_range range = stack_bounds(p.stacks, job_stack_top(j));
     void *heap = nullptr;
     if (size > JS_ENTRY_ARGS_BYTES && size > range.bytes / 4) {
         heap = aligned_alloc(64, (size + 63) & ~size_t(63));
@@ -287,7 +361,7 @@ static bool prepare(pool &p, job &j, int (*func)(void *), const void *args,
         }
     }
     valgrind_stack_reused(range.low, static_cast<size_t>(
-        static_cast<unsigned char *>(j.stack_top) - range.low));
+        static_cast<unsigned char *>(job_stack_top(j)) - range.low));
     start_record *record = record_of(j);
     auto end = reinterpret_cast<unsigned char *>(record);
     void *copy = heap;
@@ -311,16 +385,11 @@ void job_release_args(job &j)
 }
 
 // Runs a job, fresh or paused, until it pauses or ends.
-SWITCHES static int enter(pool &p, job &j, bool fresh,
-                          jobswitch_job **handle, int *ret)
+SWITCHES static transfer enter(pool &p, job &j, bool fresh)
 {
-    job *starter = pool_thread_state.current;
-    context *here = starter ? &starter->ctx : &p.root;
-    jobswitch_job **outer_handle = p.job_out;
-    int *outer_ret = p.ret_out;
-    p.job_out = handle;
-    p.ret_out = ret;
-    j.gate = (j.gate & ~gate_nested) | (starter ? gate_nested : 0);
+    job *starter = job_settle();
+    context *here = starter ? &starter->ctx : &p.here->root;
+    job_set_gate(j, (j.gate & ~gate_nested) | (starter ? gate_nested : 0));
     j.ctx.link = here;
 
     const jobswitch_tool *tool = p.tool;
@@ -328,123 +397,141 @@ SWITCHES static int enter(pool &p, job &j, bool fresh,
     stack_range range = {};
     void *fiber = nullptr;
     if (tool) {
-        range = stack_bounds(p.stacks, j.stack_top);
+        range = stack_bounds(p.stacks, job_stack_top(j));
         if (tool->fiber_current && !starter)
             p.root_fiber = tool->fiber_current();
         if (tool->fiber_create && fresh)
             j.fiber = tool->fiber_create(0);
         fiber = j.fiber;
     }
-    pool_thread_state.current = &j;
     if (starter)
-        starter->gate |= gate_waiting;
+        job_set_gate(*starter, starter->gate | gate_waiting);
+    here->child = &j.ctx;
     void *keep = nullptr;
     announce_leave(p, &j.ctx, &keep);
-    int answer = context_switch(here, &j.ctx, 1);
+    transfer got = context_switch(here, &j.ctx, {1, 0});
     if (starter)
-        starter->gate &= ~gate_waiting;
-    // The other side has written *handle and *ret and set the current job.
+        job_set_gate(*starter, starter->gate & ~gate_waiting);
     announce_enter(p, nullptr, keep);
-    if (tool && answer == JOBSWITCH_FINISH) {
+    if (tool && got.answer == JOBSWITCH_FINISH) {
         if (tool->fiber_destroy)
             tool->fiber_destroy(fiber);
         if (tool->stack_forget)
             tool->stack_forget(range.low, range.bytes);
     }
-    p.job_out = outer_handle;
-    p.ret_out = outer_ret;
-    return answer;
+    return got;
 }
 
-static int start_new(jobswitch_job **handle, int *ret, int (*func)(void *),
-                     const void *args, size_t size)
+static transfer refuse(int reason)
+{
+    int answer = reason == JOBSWITCH_E_MAX_JOBS ? JOBSWITCH_NO_JOBS : JOBSWITCH_ERR;
+    return {uintptr_t(job_fail(reason, answer)), 0};
+}
+
+static transfer start_new(int (*func)(void *), const void *args, size_t size)
 {
     if (!func)
-        return job_fail(JOBSWITCH_E_NULL, JOBSWITCH_ERR);
+        return refuse(JOBSWITCH_E_NULL);
     if (!args)
         size = 0;
     if (size > SIZE_MAX / 2)
-        return job_fail(JOBSWITCH_E_SIZE, JOBSWITCH_ERR);
+        return refuse(JOBSWITCH_E_SIZE);
     int reason;
+    job_settle();
     pool *p = pool_here(&reason);
     if (!p)
-        return job_fail(reason, JOBSWITCH_ERR);
+        return refuse(reason);
     if (!p->opened) {
         jobswitch_options options = JOBSWITCH_OPTIONS_INIT;
         if (!pool_open(*p, options, &reason))
-            return job_fail(reason, JOBSWITCH_ERR);
+            return refuse(reason);
     }
     job *j = pool_take(*p, &reason);
     if (!j)
-        return job_fail(reason, reason == JOBSWITCH_E_MAX_JOBS ? JOBSWITCH_NO_JOBS
-                                                               : JOBSWITCH_ERR);
+        return refuse(reason);
     if (!prepare(*p, *j, func, args, size, &reason)) {
         pool_return(*p, *j);
-        return job_fail(reason, JOBSWITCH_ERR);
+        return refuse(reason);
     }
-    p->started++;
-    return enter(*p, *j, true, handle, ret);
+    p->here->live++;
+    return enter(*p, *j, true);
 }
 
-int job_start(jobswitch_job **handle, int *ret, int (*func)(void *), void *args,
-              size_t size)
+transfer job_start(jobswitch_job *handle, int (*func)(void *), void *args,
+                   size_t size)
+{
+    pool *p = pool_thread_state.pool;
+    if (p && p->calling)
+        return refuse(JOBSWITCH_E_REENTERED);
+    if (job_is_left(job_locate()))
+        return refuse(JOBSWITCH_E_JOB_LEFT);
+    if (!handle)
+        return start_new(func, args, size);
+    int reason;
+    job *j = find_paused(handle, &reason);
+    if (!j)
+        return refuse(reason);
+    transfer got = enter(*p, *j, false);
+    // A pause by the fast path tells it only once.
+    if (got.answer == JOBSWITCH_PAUSE)
+        got.payload = reinterpret_cast<uintptr_t>(handle);
+    return got;
+}
+
+int job_start_to(jobswitch_job **handle, int *ret, int (*func)(void *),
+                 void *args, size_t size)
 {
     if (!handle || !ret)
         return job_fail(JOBSWITCH_E_NULL, JOBSWITCH_ERR);
-    pool *p = pool_thread_state.pool;
-    if (p && p->calling)
-        return job_fail(JOBSWITCH_E_REENTERED, JOBSWITCH_ERR);
-    if (job_is_left(job_locate()))
-        return job_fail(JOBSWITCH_E_JOB_LEFT, JOBSWITCH_ERR);
-    if (!*handle)
-        return start_new(handle, ret, func, args, size);
-    int reason;
-    job *j = find_paused(*handle, &reason);
-    if (!j)
-        return job_fail(reason, JOBSWITCH_ERR);
-    return enter(*p, *j, false, handle, ret);
+    transfer got = job_start(*handle, func, args, size);
+    if (got.answer == JOBSWITCH_PAUSE) {
+        *handle = reinterpret_cast<jobswitch_job *>(got.payload);
+    } else if (got.answer == JOBSWITCH_FINISH) {
+        *handle = nullptr;
+        *ret = int(got.payload);
+    }
+    return int(got.answer);
 }
 
 // ---- pause and end -------------------------------------------------------------------
 
 SWITCHES int job_pause()
 {
-    job *j = pool_thread_state.current;
+    job *j = job_current();
     if (!j || (j->gate & gate_blocks))
         return 1;
-    pool &p = *job_owner(*j);
+    pool &p = *pool_thread_state.pool;
     if (p.calling)
         return job_fail(JOBSWITCH_E_REENTERED, 0);
     if (job_is_left(job_locate()))
         return job_fail(JOBSWITCH_E_JOB_LEFT, 0);
     context *starter = j->ctx.link;
-    *p.job_out = job_reveal(*j);
-    j->gate &= ~gate_nested;
-    pool_thread_state.current = job_of(p, starter);
+    auto handle = reinterpret_cast<uintptr_t>(job_reveal(*j));
+    job_set_gate(*j, j->gate & ~(gate_nested | gate_first));
     void *keep = nullptr;
     announce_leave(p, starter, &keep);
-    j->ctx.link = nullptr;
-    int answer = context_switch(&j->ctx, starter, JOBSWITCH_PAUSE);
+    starter->child = no_child(p, starter);
+    j->ctx.link = &p.here->root;
+    transfer got = context_switch(&j->ctx, starter, {JOBSWITCH_PAUSE, handle});
     announce_enter(p, j->ctx.link, keep);
-    return answer;
+    return int(got.answer);
 }
 
 SWITCHES void context_ended(context *c, int value)
 {
-    job &j = *reinterpret_cast<job *>(c);
-    pool &p = *job_owner(j);
+    job &j = job_of_context(*c);
+    pool &p = *pool_thread_state.pool;
     context *starter = c->link;
-    if (pool_thread_state.current != &j)
+    if (j.gate & gate_waiting)
         die("jobswitch: a job ends that waits for another, which longjmp has "
             "left\n");
-    *p.ret_out = value;
-    *p.job_out = nullptr;
     job_release_args(j);
-    pool_thread_state.current = job_of(p, starter);
+    starter->child = no_child(p, starter);
     // From here on no signal handler is given the handle.
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    c->link = nullptr;
+    c->link = &p.here->root;
+    pool_claim(p, j);
     pool_put(p, j);
     announce_leave(p, starter, nullptr);
-    context_jump(starter, JOBSWITCH_FINISH);
+    context_jump(starter, {JOBSWITCH_FINISH, uintptr_t(unsigned(value))});
 }

@@ -3,11 +3,14 @@
 // What a job is: its control block, and how it starts, pauses, resumes, ends.
 //
 // A block is one of
-//   bare      no stack                          stack_top NULL
-//   idle      in a list of the pool             handle secret, link NULL
-//   running   or waiting for a job it started   link set
-//   paused                                      handle not secret, link NULL
-// and no field says so twice.
+//   bare      no stack                              pause_top 0
+//   idle      in a list of the pool                 handle secret
+//   running   the last child of the pool's root     handle secret or not
+//   waiting   for a job it started                  child set, handle not secret
+//   paused                                          handle not secret
+// A job that the fast path started stays where it was, at the head of the hot
+// list, until its handle is given to somebody: if it ends before, nothing has
+// to be undone.
 #pragma once
 
 #include <atomic>
@@ -22,61 +25,78 @@
 struct pool;
 
 struct job {
-    context ctx;
-    // generation << 32 | offset in the arena: what the user holds. With
-    // JS_HANDLE_SECRET until it is first given out: it can be nobody's yet.
-    std::atomic<uintptr_t> handle;
-    // the pool; with owner_announced: the fast path keeps out
-    std::atomic<uintptr_t> owner;
-    union {
-        job *next;   // while it is in a list
-        void *fiber; // while it lives: the tool's
-    };
+    // Handle and owner in one, so that the fast path compares once: the handle
+    // (generation << 32 | offset in the arena) plus the address of the owner's
+    // root context, and key_* in bits that are 0 in both.
+    std::atomic<uintptr_t> key;
+    // The end of the stack; with pause_top_gated where gate is not 0. 0: none.
+    uintptr_t pause_top;
     // Not 0: a pause is not simply a pause. The count of blocks, and gate_*.
     uint32_t gate;
     // Not 0: an end is not simply an end. flag_*.
     uint32_t flags;
+    context ctx;
     wait_state wait;
-    void *stack_top;
+    union {
+        job *next;   // while it is in a list
+        void *fiber; // while it lives: the tool's
+    };
 };
 static_assert(sizeof(job) == JS_JOB_BYTES);
 
-inline constexpr uintptr_t owner_announced = 1;
+// Nobody has been given the handle yet.
+inline constexpr uintptr_t key_secret = JS_KEY_SECRET;
+// The fast path keeps out.
+inline constexpr uintptr_t key_keep_out = 2;
+
+inline job &job_of_context(context &c)
+{
+    return *reinterpret_cast<job *>(reinterpret_cast<unsigned char *>(&c) -
+                                    __builtin_offsetof(job, ctx));
+}
 
 inline constexpr uint32_t gate_nested = 1u << 31;    // its starter is a job
 inline constexpr uint32_t gate_announced = 1u << 30; // a tool is to be told
 inline constexpr uint32_t gate_calling = 1u << 29;   // in a function of the caller's
 inline constexpr uint32_t gate_waiting = 1u << 28;   // for a job that it started
-inline constexpr uint32_t gate_blocks = gate_waiting - 1;
+inline constexpr uint32_t gate_secret = JS_GATE_SECRET; // as the key says
+inline constexpr uint32_t gate_first = JS_GATE_FIRST;   // it has not paused yet
+inline constexpr uint32_t gate_blocks = gate_first - 1;
+
+inline constexpr uintptr_t pause_top_gated = uintptr_t(1) << JS_PAUSE_TOP_GATED;
+
+inline void *job_stack_top(const job &j)
+{
+    return reinterpret_cast<void *>(j.pause_top & ~pause_top_gated);
+}
+
+inline void job_set_gate(job &j, uint32_t gate)
+{
+    j.gate = gate;
+    j.pause_top = (j.pause_top & ~pause_top_gated) | (gate ? pause_top_gated : 0);
+}
 
 inline constexpr uint32_t flag_args_heap = 1; // its args are in memory of their own
 inline constexpr uint32_t flag_drop = 2;      // its stack is not of the pool's shape
 inline constexpr uint32_t flag_drop_over = 4; // more jobs than the pool's maximum
 
-inline pool *job_owner(const job &j)
-{
-    return reinterpret_cast<pool *>(j.owner.load(std::memory_order_relaxed) &
-                                    ~owner_announced);
-}
-
 inline bool job_is_secret(const job &j)
 {
-    return j.handle.load(std::memory_order_acquire) & JS_HANDLE_SECRET;
+    return j.key.load(std::memory_order_acquire) & key_secret;
 }
 
-inline bool job_is_live(const job &j) { return j.ctx.link || !job_is_secret(j); }
+// A new handle for the block's current generation; its link is its owner's root.
+void job_renew_handle(job &j, bool keep_out);
 
-// A new handle for the block's current generation.
-void job_renew_handle(job &j);
+// The handle of a running job, to be given to somebody. The job's own thread;
+// also in a signal handler, wherever that interrupts the thread.
+jobswitch_job *job_reveal(job &j);
 
-// The handle, to be given to somebody. The job's own thread.
-inline jobswitch_job *job_reveal(job &j)
-{
-    uintptr_t handle = j.handle.load(std::memory_order_relaxed) &
-                       ~uintptr_t(JS_HANDLE_SECRET);
-    j.handle.store(handle, std::memory_order_relaxed);
-    return reinterpret_cast<jobswitch_job *>(handle);
-}
+// The running job of this thread, or NULL. Also in a signal handler.
+job *job_current();
+// The same, its handle revealed: from here on the pool counts it. Whatever
+// changes the pool or the job's gate asks for it first.
+job *job_settle();
 
 // Sets the calling thread's reason and returns answer.
 int job_fail(int reason, int answer);
@@ -84,10 +104,17 @@ int job_fail(int reason, int answer);
 // The live job of a handle, or NULL with the reason. Any thread.
 job *job_find(jobswitch_job *handle, int *reason);
 
-// The whole of jobswitch_start_job and jobswitch_pause_job.
-extern "C" int job_start(jobswitch_job **handle, int *ret, int (*func)(void *),
-                         void *args, size_t size);
+// The whole of jobswitch_start_job and jobswitch_pause_job. The first by value:
+// the payload is the handle with JOBSWITCH_PAUSE, what the job returned with
+// JOBSWITCH_FINISH.
+extern "C" transfer job_start(jobswitch_job *handle, int (*func)(void *),
+                              void *args, size_t size);
+extern "C" int job_start_to(jobswitch_job **handle, int *ret,
+                            int (*func)(void *), void *args, size_t size);
 extern "C" int job_pause();
+
+// A hint; any handle will do.
+void job_prefetch(jobswitch_job *handle);
 
 // Where the caller stands, in view of the current job: on its stack (or one of
 // the job's own making), or where a longjmp out of the job has brought it.

@@ -55,25 +55,36 @@ static job *list_pop(job_list &list)
 
 static bool announced(const pool &p) { return p.tool || valgrind_build; }
 
-static job *&hot_list(pool &p)
+static job *hot_head(const pool &p)
 {
-    return announced(p) ? p.hot_announced : p.hot;
+    return announced(p) ? p.hot_announced
+                        : p.here->hot.load(std::memory_order_relaxed);
+}
+
+static void hot_set(pool &p, job *head)
+{
+    if (announced(p))
+        p.hot_announced = head;
+    else
+        p.here->hot.store(head, std::memory_order_relaxed);
+}
+
+static bool keeps_out(const pool &p) { return announced(p) || p.keep_out; }
+
+static uint32_t gate_of_idle(const pool &p)
+{
+    return gate_secret | gate_first | (announced(p) ? gate_announced : 0);
 }
 
 static uint64_t finished(const pool &p)
 {
-    return p.finished_before + (p.review_period - p.until_review);
-}
-
-static size_t jobs_live(const pool &p)
-{
-    return size_t(p.started - finished(p) - p.discarded);
+    return p.finished_before + (p.review_period - p.here->until_review);
 }
 
 // doomed ones are no longer of use
 static size_t jobs_idle(const pool &p)
 {
-    return p.jobs_made - jobs_live(p) - p.doomed.count;
+    return p.jobs_made - p.here->live - p.doomed.count;
 }
 
 // ---- blocks ------------------------------------------------------------------
@@ -81,9 +92,8 @@ static size_t jobs_idle(const pool &p)
 // A block without a stack goes where it can be taken from again.
 static void block_put(pool &p, job &j)
 {
-    j.stack_top = nullptr;
-    j.handle.store(JS_HANDLE_SECRET, std::memory_order_relaxed);
-    j.owner.store(0, std::memory_order_relaxed);
+    j.pause_top = 0;
+    j.key.store(key_secret, std::memory_order_relaxed);
     if (wait_retired(j.wait))
         return;
     list_push(wait_begin(j.wait) ? p.bare : p.resting, j);
@@ -112,20 +122,27 @@ static job *block_take(pool &p, int *reason)
         if (p.tool && p.tool->root_add)
             p.tool->root_add(chunk, arena_chunk_bytes);
         chunk->next = p.chunks;
+        chunk->owner.store(&p, std::memory_order_relaxed);
         p.chunks = chunk;
         for_each_block(chunk, [&p](job &j) { block_put(p, j); });
-        arena_view view = arena_look();
-        p.arena = view.base;
-        p.arena_bytes = view.bytes - JS_JOB_BYTES + 1;
+        p.here->arena_first =
+            reinterpret_cast<context *>(arena_look().base + JS_JOB_CONTEXT);
+        p.here->arena_mask = arena_offset_mask();
     }
     return list_pop(p.bare);
+}
+
+pool *pool_of(const job &j)
+{
+    return static_cast<pool *>(
+        arena_chunk_of(&j)->owner.load(std::memory_order_relaxed));
 }
 
 template <class F> static void for_each_job(pool &p, F f)
 {
     for (arena_chunk *chunk = p.chunks; chunk; chunk = chunk->next)
         for_each_block(chunk, [&f](job &j) {
-            if (j.stack_top)
+            if (j.pause_top)
                 f(j);
         });
 }
@@ -135,37 +152,37 @@ template <class F> static void for_each_job(pool &p, F f)
 // Whatever the caller's functions do, they find a pool that answers "not now".
 struct calling_scope {
     pool &p;
-    job *hot = p.hot;
-    size_t arena_bytes = p.arena_bytes;
+    job *current = job_settle();
+    job *hot = p.here->hot;
     explicit calling_scope(pool &p) : p(p)
     {
         p.calling = true;
-        p.hot = nullptr; // the fast path finds nothing to start
-        p.arena_bytes = 0; // or to resume
-        if (job *j = pool_thread_state.current)
-            j->gate |= gate_calling;
+        p.here->hot = nullptr; // the fast path finds nothing to start
+        if (current)
+            job_set_gate(*current, current->gate | gate_calling);
+        else // or to resume
+            p.here->root.child = &pool_nobody.root;
     }
     ~calling_scope()
     {
         p.calling = false;
-        p.hot = hot;
-        p.arena_bytes = arena_bytes;
-        if (job *j = pool_thread_state.current)
-            j->gate &= ~gate_calling;
+        p.here->hot = hot;
+        if (current)
+            job_set_gate(*current, current->gate & ~gate_calling);
+        else
+            p.here->root.child = &p.here->root;
     }
 };
 
 // What a block becomes with a stack.
 static void job_init(pool &p, job &j, void *top)
 {
-    j.ctx.link = nullptr;
-    job_renew_handle(j);
-    j.gate = announced(p) ? gate_announced : 0;
+    j.ctx.link = &p.here->root;
+    j.ctx.child = nullptr;
+    job_renew_handle(j, keeps_out(p));
     j.flags = 0;
-    j.stack_top = top;
-    j.owner.store(reinterpret_cast<uintptr_t>(&p) |
-                      (announced(p) ? owner_announced : 0),
-                  std::memory_order_relaxed);
+    j.pause_top = reinterpret_cast<uintptr_t>(top);
+    job_set_gate(j, gate_of_idle(p));
 }
 
 static job *job_make(pool &p, const stack_shape &shape, int *reason)
@@ -187,8 +204,8 @@ static job *job_make(pool &p, const stack_shape &shape, int *reason)
         stack_range range = stack_bounds(p.stacks, top);
         p.tool->root_add(range.low, range.bytes);
     }
-    if (p.stack_span < shape.stack_bytes)
-        p.stack_span = shape.stack_bytes;
+    if (p.here->stack_span < shape.stack_bytes)
+        p.here->stack_span = shape.stack_bytes;
     p.jobs_made++;
     return j;
 }
@@ -197,7 +214,7 @@ static void forget_stack(pool &p, job &j)
 {
     if (!p.tool)
         return;
-    stack_range range = stack_bounds(p.stacks, j.stack_top);
+    stack_range range = stack_bounds(p.stacks, job_stack_top(j));
     if (p.tool->stack_forget)
         p.tool->stack_forget(range.low, range.bytes);
     if (p.tool->root_remove)
@@ -210,7 +227,7 @@ static void job_drop(pool &p, job &j)
     forget_stack(p, j);
     {
         calling_scope scope(p);
-        stack_give(p.stacks, j.stack_top);
+        stack_give(p.stacks, job_stack_top(j));
     }
     block_put(p, j);
     p.jobs_made--;
@@ -228,7 +245,7 @@ static size_t discard(pool &p, job_list &list, size_t most, F pass_on)
         size_t count = 0;
         for (; count < batch && done + count < most && list.count; count++) {
             jobs[count] = list_pop(list);
-            tops[count] = jobs[count]->stack_top;
+            tops[count] = job_stack_top(*jobs[count]);
         }
         stack_discard(p.stacks, tops, count);
         for (size_t i = 0; i < count; i++)
@@ -263,10 +280,9 @@ static size_t give_back(pool &p, job_list &list, size_t most)
 // The hot jobs as a list; they are hot no more.
 static job_list cool_down(pool &p)
 {
-    job *&hot = hot_list(p);
-    job_list list = {hot, jobs_idle(p) - p.spare.count - p.surplus.count -
-                              p.cold.count};
-    hot = nullptr;
+    job_list list = {hot_head(p), jobs_idle(p) - p.spare.count -
+                                      p.surplus.count - p.cold.count};
+    hot_set(p, nullptr);
     return list;
 }
 
@@ -308,13 +324,13 @@ static uint32_t review(pool &p)
 
 static void count_end(pool &p)
 {
-    if (p.until_review > 1) {
-        p.until_review--;
+    if (p.here->until_review > 1) {
+        p.here->until_review--;
         return;
     }
     uint32_t next = review(p);
     p.finished_before += p.review_period;
-    p.until_review = p.review_period = next;
+    p.here->until_review = p.review_period = next;
 }
 
 // ---- taking and putting ----------------------------------------------------------
@@ -325,22 +341,30 @@ static bool refill(pool &p)
                      : p.surplus.head ? p.surplus
                                       : p.cold;
     // In their order: the warmest is to come first.
-    job **end = &hot_list(p);
+    job *head = nullptr;
+    job **end = &head;
     for (size_t i = 0; i < refill_batch && from.head; i++) {
         *end = list_pop(from);
         end = &(*end)->next;
     }
     *end = nullptr;
-    return hot_list(p);
+    hot_set(p, head);
+    return head;
+}
+
+void pool_claim(pool &p, job &j)
+{
+    job *head = &j;
+    if (p.here->hot.compare_exchange_strong(head, j.next, std::memory_order_relaxed))
+        p.here->live++;
 }
 
 job *pool_take(pool &p, int *reason)
 {
     drop_doomed(p);
-    job *&hot = hot_list(p);
-    if (hot || refill(p)) {
-        job *j = hot;
-        hot = j->next;
+    if (hot_head(p) || refill(p)) {
+        job *j = hot_head(p);
+        hot_set(p, j->next);
         return j;
     }
     if (p.max_jobs && p.jobs_made >= p.max_jobs) {
@@ -352,8 +376,8 @@ job *pool_take(pool &p, int *reason)
 
 void pool_return(pool &p, job &j)
 {
-    j.next = hot_list(p);
-    hot_list(p) = &j;
+    j.next = hot_head(p);
+    hot_set(p, &j);
 }
 
 // A waker is still inside the job's descriptor, or its last generation has
@@ -364,7 +388,7 @@ static job *rehouse(pool &p, job &j)
     job *other = block_take(p, &reason);
     if (!other)
         return nullptr;
-    job_init(p, *other, j.stack_top);
+    job_init(p, *other, job_stack_top(j));
     block_put(p, j);
     return other;
 }
@@ -372,16 +396,17 @@ static job *rehouse(pool &p, job &j)
 void pool_put(pool &p, job &ended)
 {
     count_end(p);
+    p.here->live--;
     job *j = &ended;
     bool drop = (j->flags & flag_drop) ||
                 ((j->flags & flag_drop_over) && p.max_jobs &&
                  p.jobs_made - p.doomed.count > p.max_jobs);
     j->flags = 0;
-    j->gate = announced(p) ? gate_announced : 0;
+    job_set_gate(*j, gate_of_idle(p));
     // A handle that nobody was given may serve again.
     if (!job_is_secret(*j)) {
         bool usable = wait_end(j->wait, p.descriptors);
-        job_renew_handle(*j);
+        job_renew_handle(*j, keeps_out(p));
         if (!usable && !drop) {
             job *other = rehouse(p, *j);
             drop = !other;
@@ -402,27 +427,27 @@ static bool make_ahead(pool &p, const stack_shape &shape, uint64_t flags,
                        size_t count, job_list &made, int *reason)
 {
     guard_method method = p.stacks.method;
-    size_t span = p.stack_span;
+    size_t span = p.here->stack_span;
     while (made.count < count) {
         job *j = job_make(p, shape, reason);
         if (!j) {
             drop(p, made, made.count);
             p.stacks.method = method;
-            p.stack_span = span;
+            p.here->stack_span = span;
             return false;
         }
         list_push(made, *j);
     }
     if (flags & JOBSWITCH_PREFAULT)
         for (job *j = made.head; j; j = j->next)
-            stack_prefault(p.stacks, j->stack_top);
+            stack_prefault(p.stacks, job_stack_top(*j));
     return true;
 }
 
 static void mark_live(pool &p, uint32_t flag)
 {
     for_each_job(p, [flag](job &j) {
-        if (job_is_live(j))
+        if (!job_is_secret(j))
             j.flags |= flag;
     });
 }
@@ -451,7 +476,7 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
 
     // What is missing comes first: it is all that can fail.
     bool reshape = p.opened && !(shape == p.shape);
-    size_t kept = reshape ? jobs_live(p) : p.jobs_made;
+    size_t kept = reshape ? p.here->live : p.jobs_made;
     size_t missing = options.initial_jobs > kept ? options.initial_jobs - kept : 0;
     job_list made = {};
     if (!make_ahead(p, shape, options.flags, missing, made, reason))
@@ -499,12 +524,13 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
 
 static void discard_live(pool &p, job &j)
 {
-    if (!job_is_live(j))
+    if (job_is_secret(j))
         return;
     job_release_args(j);
     if (p.tool && p.tool->fiber_destroy)
         p.tool->fiber_destroy(j.fiber);
     wait_end(j.wait, p.descriptors);
+    p.here->live--;
     p.discarded++;
 }
 
@@ -513,6 +539,9 @@ void pool_close(pool &p)
     // A child after fork shares its parent's descriptors: they are closed, but
     // what the parent waits for is not taken from it.
     p.descriptors.shared = p.process != getpid();
+    // A longjmp may have left a job.
+    job_settle();
+    p.here->root.child = &p.here->root;
     drop_doomed(p);
     for_each_job(p, [&p](job &j) {
         discard_live(p, j);
@@ -524,12 +553,14 @@ void pool_close(pool &p)
         p.chunks = chunk->next;
         if (p.tool && p.tool->root_remove)
             p.tool->root_remove(chunk, arena_chunk_bytes);
+        chunk->owner.store(nullptr, std::memory_order_relaxed);
         arena_give(chunk);
     }
-    p.hot = p.hot_announced = nullptr;
+    p.here->hot = nullptr;
+    p.hot_announced = nullptr;
     p.spare = p.surplus = p.cold = p.resting = p.bare = {};
     p.stacks.method = guard_method::none;
-    p.stack_span = 0;
+    p.here->stack_span = 0;
     p.max_jobs = p.initial_jobs = 0;
     p.flags = 0;
     p.opened = false;
@@ -540,7 +571,7 @@ void pool_close(pool &p)
 // ---- threads -----------------------------------------------------------------------
 
 static pthread_mutex_t records_lock = PTHREAD_MUTEX_INITIALIZER;
-static pool *free_records;
+static pool *free_records, *all_records;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static bool key_made;
@@ -550,10 +581,11 @@ static void thread_ended(void *record)
     pool &p = *static_cast<pool *>(record);
     if (!job_is_none(job_locate()))
         context_unwound(); // the thread ends inside a job
-    pool_thread_state.current = nullptr;
     pool_close(p);
     pool_thread_state.pool = nullptr;
+    pool_thread_state.root.link = &pool_nobody.root;
     pthread_mutex_lock(&records_lock);
+    p.in_use = false;
     p.next_free = free_records;
     free_records = &p;
     pthread_mutex_unlock(&records_lock);
@@ -574,7 +606,30 @@ static pool *record_take()
         return nullptr;
     p = static_cast<pool *>(memory);
     wait_cache_init(p->descriptors);
+    pthread_mutex_lock(&records_lock);
+    p->next_record = all_records;
+    all_records = p;
+    pthread_mutex_unlock(&records_lock);
     return p;
+}
+
+// A key is handle plus root: those of two pools are told apart by the lower half,
+// unless the roots lie a multiple of 4 GiB apart, or at the same place (one of a
+// thread that ended without a last clean-up). Then a handle of the one could pass
+// for one of the other.
+static void record_use(pool &p, pool_thread &here)
+{
+    auto low = [](const pool_thread *thread) {
+        return uint32_t(reinterpret_cast<uintptr_t>(thread));
+    };
+    pthread_mutex_lock(&records_lock);
+    p.keep_out = false;
+    for (pool *other = all_records; other; other = other->next_record)
+        if (other->in_use && low(other->here) == low(&here))
+            p.keep_out = true;
+    p.here = &here;
+    p.in_use = true;
+    pthread_mutex_unlock(&records_lock);
 }
 
 pool *pool_here(int *reason)
@@ -603,8 +658,12 @@ pool *pool_here(int *reason)
         }
         return nullptr;
     }
-    p->started = p->finished_before = p->discarded = 0;
-    p->until_review = p->review_period = review_ends;
+    record_use(*p, thread);
+    thread.root.link = thread.root.child = &thread.root;
+    if (!thread.arena_first) // until it has blocks: itself, which has no key
+        thread.arena_first = &thread.root;
+    p->here->live = p->finished_before = p->discarded = 0;
+    p->here->until_review = p->review_period = review_ends;
     p->reviewed_ns = pool_clock_ns();
     p->root_stack_low = p->root_stack_high = 0;
     p->process = getpid();
@@ -640,20 +699,16 @@ void pool_stats(pool &p, jobswitch_stats &stats)
 {
     drop_doomed(p);
     size_t running = 0;
-    const job *j = pool_thread_state.current;
-    while (j) {
-        running++;
-        j = j->ctx.link == &p.root ? nullptr
-                                   : reinterpret_cast<const job *>(j->ctx.link);
-    }
+    for (const job *j = job_current(); j; running++)
+        j = j->ctx.link == &p.here->root ? nullptr : &job_of_context(*j->ctx.link);
     stats.jobs_idle = jobs_idle(p);
     stats.jobs_running = running;
-    stats.jobs_paused = jobs_live(p) - running;
-    stats.jobs_started = p.started;
+    stats.jobs_paused = p.here->live - running;
+    stats.jobs_started = finished(p) + p.here->live + p.discarded;
     stats.jobs_finished = finished(p);
     stats.jobs_discarded = p.discarded;
     stats.stacks_mapped = p.jobs_made;
-    stats.stack_bytes_resident_max = (p.jobs_made - p.cold.count) * p.stack_span;
+    stats.stack_bytes_resident_max = (p.jobs_made - p.cold.count) * p.here->stack_span;
     stats.descriptors_open = p.descriptors.open;
     stats.guard_method = guard_method_name(p.stacks.method);
 }

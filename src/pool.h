@@ -20,6 +20,45 @@ struct job_list {
     size_t count;
 };
 
+struct pool;
+
+// What a thread keeps at hand, all that the fast path reads but the jobs.
+struct pool_thread {
+    // As before a job's context, and never open: a pause finds the root where no
+    // job runs.
+    uintptr_t no_key;
+    uintptr_t no_pause_top;
+    uint32_t no_gate, no_flags;
+    // Where the thread stands while it runs a job. Its link is itself, or that of
+    // pool_nobody without a pool. No child: itself, or that of pool_nobody where
+    // the fast path is to keep out.
+    context root;
+    std::atomic<job *> hot; // empty where the fast path is to keep out
+    size_t stack_span;      // no stack of the pool is larger
+    uint64_t live; // running, waiting and paused, but for one at the head of hot
+    uint32_t until_review; // ends
+    // Where a block at offset 0 has its context, and the mask for offsets. 0: none.
+    context *arena_first;
+    uintptr_t arena_mask;
+    // of the starter, where that is the thread itself by the plain function
+    jobswitch_job **job_out;
+    int *ret_out;
+
+    struct pool *pool;
+    int last_error;
+    // Whose blocks are being loaded, and whose stacks are to be: see job_prefetch.
+    uint32_t ahead_at;
+    context *ahead[8];
+};
+// A few bytes of static TLS: a library that is loaded late gets them, too.
+// Defined where the entry functions are.
+extern "C" {
+// What the root's link leads to without a pool. Nothing of it is ever written.
+extern pool_thread pool_nobody;
+[[gnu::tls_model("initial-exec")]] extern thread_local constinit pool_thread
+    pool_thread_state;
+}
+
 // Idle jobs lie in four lists, by how warm their stacks are. Starts take from
 // the first that has any, ends push to the first.
 //
@@ -32,16 +71,7 @@ struct job_list {
 // A review comes every so many ends and costs the same however many jobs there
 // are: it moves whole lists.
 struct pool {
-    context root; // where the thread stands while it runs a job
-    job *hot;     // for the fast path: empty while announced
-    jobswitch_job **job_out; // of the innermost start that has not returned
-    int *ret_out;
-    uint64_t started;
-    unsigned char *arena; // for the fast path, see arena_look
-    size_t arena_bytes;   // block starts lie below this
-    size_t stack_span;    // no stack of the pool is larger
-    uint32_t until_review; // ends
-
+    struct pool_thread *here; // the thread's
     uint32_t review_period; // ends from the last review to the next
     job *hot_announced;     // takes the part of hot
     job_list spare, surplus, cold;
@@ -69,21 +99,10 @@ struct pool {
     size_t root_bytes;
     uintptr_t root_stack_low, root_stack_high; // as the system sees it
 
-    pool *next_free;
+    pool *next_free, *next_record;
+    bool in_use;
+    bool keep_out; // its jobs' keys could be mistaken for another pool's
 };
-
-// What a thread knows without a pool.
-struct pool_thread {
-    struct pool *pool;
-    job *current; // the running job
-    int last_error;
-};
-// A few bytes of static TLS: a library that is loaded late gets them, too.
-// Defined where the entry functions are.
-extern "C" {
-[[gnu::tls_model("initial-exec")]] extern thread_local constinit pool_thread
-    pool_thread_state;
-}
 
 // The thread's record, made if need be; NULL with a reason.
 pool *pool_here(int *reason);
@@ -92,6 +111,9 @@ pool *pool_here(int *reason);
 // has changed.
 bool pool_open(pool &p, const jobswitch_options &options, int *reason);
 
+// The pool that a block belongs to; NULL: none any more. Any thread.
+pool *pool_of(const job &j);
+
 // An idle job, out of its list, or NULL with a reason (JOBSWITCH_E_MAX_JOBS
 // where only the limit stands against it).
 job *pool_take(pool &p, int *reason);
@@ -99,6 +121,9 @@ job *pool_take(pool &p, int *reason);
 // A job that has ended, called on its own stack; one that was taken and did
 // not start.
 void pool_put(pool &p, job &j);
+// Takes a job that runs from the head of the hot list, if the fast path has
+// left it there; only then it counts as live. Also in a signal handler.
+void pool_claim(pool &p, job &j);
 void pool_return(pool &p, job &j);
 
 // All back. Jobs that live are discarded.

@@ -592,8 +592,8 @@ static void a_second_init_takes_new_limits(void **)
 
 static size_t own_stack_bytes()
 {
-    const job &j = *pool_thread_state.current;
-    return stack_bounds(job_owner(j)->stacks, j.stack_top).bytes;
+    const job &j = *job_current();
+    return stack_bounds(pool_of(j)->stacks, job_stack_top(j)).bytes;
 }
 
 static void a_second_init_with_other_stacks(void **)
@@ -871,7 +871,7 @@ static void the_allocator_may_not_call(void **)
         answer += jobswitch_start_job(&more, &ret, job_pause_times, nullptr, 0);
         answer += resume(job, ret) + resume(more, ret);
         // Or no later pause of this job would be a fast one.
-        return int(pool_thread_state.current->gate & gate_calling);
+        return int(job_current()->gate & gate_calling);
     };
     jobswitch_job *job = nullptr;
     run("start inside a job", [&] { start(job, ret, nested); });
@@ -896,9 +896,9 @@ static std::vector<stack_range> idle_stacks()
 {
     pool &p = *pool_thread_state.pool;
     std::vector<stack_range> ranges;
-    for (job *list : {p.hot, p.hot_announced, p.spare.head, p.surplus.head, p.cold.head})
+    for (job *list : {pool_thread_state.hot.load(), p.hot_announced, p.spare.head, p.surplus.head, p.cold.head})
         for (job *j = list; j; j = j->next)
-            ranges.push_back(stack_bounds(p.stacks, j->stack_top));
+            ranges.push_back(stack_bounds(p.stacks, job_stack_top(*j)));
     return ranges;
 }
 
@@ -1730,9 +1730,9 @@ static void blocks_without_end(void **)
     int answer = 0;
     uint32_t gate = 0;
     auto body = [&] {
-        pool_thread_state.current->gate |= gate_blocks;
+        job_set_gate(*job_settle(), job_current()->gate | gate_blocks);
         jobswitch_block_pause();
-        gate = pool_thread_state.current->gate;
+        gate = job_current()->gate;
         answer = jobswitch_pause_job();
         return 8;
     };

@@ -539,11 +539,11 @@ static overflow_note *note; // shared with children
 
 static void note_overflow(int, siginfo_t *info, void *)
 {
-    job *j = pool_thread_state.current;
+    job *j = job_current();
     note->address = static_cast<unsigned char *>(info->si_addr);
     note->in_job = jobswitch_in_job();
     if (j) {
-        note->low = stack_bounds(pool_thread_state.pool->stacks, j->stack_top).low;
+        note->low = stack_bounds(pool_thread_state.pool->stacks, job_stack_top(*j)).low;
         note->guard_bytes = pool_thread_state.pool->shape.guard_bytes;
         // The stack below the guard is another job's, used at its top.
         unsigned char *below = note->low - note->guard_bytes;
@@ -600,9 +600,9 @@ static int overflow(guard_method method, int (*func)(void *), size_t size,
     for (arena_chunk *chunk = p.chunks; chunk; chunk = chunk->next)
         for (size_t at = JS_JOB_BYTES; at < arena_chunk_bytes; at += JS_JOB_BYTES) {
             auto j = reinterpret_cast<job *>(reinterpret_cast<unsigned char *>(chunk) + at);
-            if (!j->stack_top)
+            if (!job_stack_top(*j))
                 continue;
-            stack_range range = stack_bounds(p.stacks, j->stack_top);
+            stack_range range = stack_bounds(p.stacks, job_stack_top(*j));
             memset(range.low, 0x5a, range.bytes);
         }
     static unsigned char other_stack[65536];
@@ -628,7 +628,7 @@ static int overflow(guard_method method, int (*func)(void *), size_t size,
         job *j = job_find(held, &reason);
         CHECK(j);
         jobs[i] = held;
-        if (!top || j->stack_top > top->stack_top)
+        if (!top || job_stack_top(*j) > job_stack_top(*top))
             top = j;
     }
     for (int i = 0; i < 4; i++) {
@@ -725,7 +725,7 @@ static size_t painted_bytes;
 __attribute__((noinline)) static int paints(void *)
 {
     stack_range range = stack_bounds(pool_thread_state.pool->stacks,
-                                     pool_thread_state.current->stack_top);
+                                     job_stack_top(*job_current()));
     painted_low = range.low;
     auto here = static_cast<unsigned char *>(__builtin_frame_address(0));
     painted_bytes = size_t(here - range.low) - 512;
@@ -777,7 +777,7 @@ static void period(size_t at_once, size_t ends = 1200)
         finish_many(20000, at_once);
         // A batch at a time.
         if (at_once == 1)
-            CHECK(resident_most() + 256 * pool_thread_state.pool->stack_span >= before);
+            CHECK(resident_most() + 256 * pool_thread_state.stack_span >= before);
     }
 }
 
@@ -790,7 +790,7 @@ static void test_unused_memory_goes_back(void **)
         size_t count = std::min(scaled<size_t>(10000), jobs_most);
         size_t before_kib = status_kib("VmRSS");
         burst(count, touched);
-        size_t one = pool_thread_state.pool->stack_span;
+        size_t one = pool_thread_state.stack_span;
         size_t full = resident_most(), full_kib = status_kib("VmRSS");
         CHECK(full >= count * one);
         if (plain)
@@ -851,7 +851,7 @@ static void test_initial_jobs_stay_warm(void **)
         CHECK(resident_most() == 0); // not touched before the first use
         size_t count = std::min(scaled<size_t>(10000), jobs_most);
         burst(count, touched);
-        size_t one = pool_thread_state.pool->stack_span;
+        size_t one = pool_thread_state.stack_span;
         for (int i = 0; i < 10; i++)
             period(1);
         CHECK(resident_most() >= 500 * one);
@@ -883,7 +883,7 @@ static void test_recently_used_stay_warm(void **)
     in_child([] {
         size_t count = std::min(scaled<size_t>(10000), jobs_most), used = count / 5;
         burst(count, touched);
-        size_t one = pool_thread_state.pool->stack_span;
+        size_t one = pool_thread_state.stack_span;
         for (int i = 0; i < 14; i++)
             period(used, 1100 + used);
         CHECK(resident_most() >= used * one);
@@ -928,7 +928,7 @@ static void test_keep_warm_and_trim(void **)
         CHECK(jobswitch_init_thread_with(&options));
         CHECK(jobswitch_trim_thread(0) == 0);
         burst(count, touched);
-        size_t one = pool_thread_state.pool->stack_span;
+        size_t one = pool_thread_state.stack_span;
         for (int i = 0; i < 10; i++)
             period(1);
         CHECK(resident_most() == count * one);
@@ -972,7 +972,7 @@ static void test_trim_exact_at_any_time(void **)
         for (int round = 0; round < 60; round++) {
             size_t count = 1 + (random = random * 1103515245 + 12345) / 65536 % 700;
             burst(count, 100);
-            one = pool_thread_state.pool->stack_span;
+            one = pool_thread_state.stack_span;
             clock_now_ns += (random >> 20) % 3 * 700000000;
             for (size_t i = 0; i < (random >> 8) % 2500; i++)
                 burst(1, 0);
@@ -998,7 +998,7 @@ static void test_trim_takes_what_was_to_go_anyway(void **)
             clock_now_ns += 10000000;
             burst(1, 0);
         }
-        size_t warm = resident_most() / p.stack_span;
+        size_t warm = resident_most() / pool_thread_state.stack_span;
         CHECK(warm > 500);
         CHECK(jobswitch_trim_thread(warm - 1) == 1);
         CHECK(jobswitch_trim_thread(0) == warm - 1);
@@ -1040,7 +1040,7 @@ static void test_trim_inside_a_job(void **)
         int ret;
         CHECK(jobswitch_start_job(&job, &ret, trims_inside, nullptr, 0) ==
               JOBSWITCH_PAUSE);
-        CHECK(resident_most() == pool_thread_state.pool->stack_span);
+        CHECK(resident_most() == pool_thread_state.stack_span);
         start_many(0, 10);
         finish_many(0, 10);
         CHECK(jobswitch_start_job(&job, &ret, nullptr, nullptr, 0) ==

@@ -28,11 +28,15 @@ try() {
 
 # ---- names --------------------------------------------------------------------
 
+# The bodies of the stubs that inline.h brings, where this build has them.
+inline=$BUILD/include/jobswitch/inline.h
+[ -f "$inline" ] || inline=
+stubs=$([ -z "$inline" ] || grep -oE 'jobswitch_inline_[a-z_]+\(void\)' "$inline" | sed 's/(void)//')
 in_map=$(sed -n '/global:/,/local:/s/^ *\(jobswitch_[a-z_0-9]*\);.*/\1/p' src/jobswitch.map | sort)
 in_headers=$(for h in $headers; do
     $CC -E -P -x c -DJOBSWITCH_BUILDING -Iinclude "$h"
 done | tr '\n' ' ' | tr ';' '\n' | grep -vE 'typedef|\{' |
-    sed -n 's/.*[ *]\(jobswitch_[a-z_0-9]*\) *(.*/\1/p' | sort -u)
+    sed -n 's/.*[ *]\(jobswitch_[a-z_0-9]*\) *(.*/\1/p' | cat - <(printf '%s\n' $stubs) | grep . | sort -u)
 [ "$(echo "$in_map" | wc -l)" -gt 10 ] || bad "no names found in src/jobswitch.map"
 same "the names of the headers are those of the version script" "$in_map" "$in_headers"
 
@@ -202,13 +206,13 @@ program=
 [ ! -x "$BUILD/bench/jobswitch-bench" ] || program='usr/bin/jobswitch-bench
 '
 same "what is installed, but for man pages" "${program}usr/include/jobswitch-compat/openssl/async.h
-$(for h in $headers; do echo "usr/include/jobswitch/$(basename "$h")"; done)
+$(for h in $headers $inline; do echo "usr/include/jobswitch/$(basename "$h")"; done | LC_ALL=C sort)
 usr/lib/libjobswitch.a
 usr/lib/libjobswitch.so
 usr/lib/libjobswitch.so.1
 usr/lib/libjobswitch.so.1.0.0
 usr/lib/pkgconfig/jobswitch.pc" "$(cd "$root" && find . ! -type d ! -path './usr/share/man/*' | sed 's|^\./||' | LC_ALL=C sort)"
-same "a man page for each function" "$in_map" \
+same "a man page for each function" "$(echo "$in_map" | grep -v '^jobswitch_inline_')" \
     "$(cd "$root/usr/share/man/man3" && ls | sed 's/\.3$//' | grep '^jobswitch_' | sort)"
 try "its programs do not look into the source tree" sh -c "! grep -rlF \"$(pwd)\" '$root/usr/include' '$root/usr/lib/pkgconfig'"
 if ! command -v pkg-config >/dev/null; then

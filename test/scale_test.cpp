@@ -121,7 +121,7 @@ static void run(size_t count, unsigned seed)
         int reason = 0;
         job *j = job_find(jobs[i], &reason);
         assert_non_null(j);
-        lows[i] = stack_bounds(p.stacks, j->stack_top).low;
+        lows[i] = stack_bounds(p.stacks, job_stack_top(*j)).low;
         if (i % 7 == 0) {
             assert_true(guarded(lows[i] - 1));
             assert_true(guarded(lows[i] - p.shape.guard_bytes));

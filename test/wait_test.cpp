@@ -1277,7 +1277,7 @@ static void age(jobswitch_job *&handle)
 {
     job &j = inside(handle);
     j.wait.word = uint64_t(UINT32_MAX) << 32;
-    j.handle = uintptr_t(UINT32_MAX) << 32 | uint32_t(j.handle);
+    job_renew_handle(j, j.gate & gate_announced);
     handle = job_reveal(j);
 }
 

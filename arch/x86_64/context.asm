@@ -13,8 +13,8 @@
 ;       top - 8         0: the return address where a walk ends
 ;       top - 16        the context, for the unwind rows;  rsp at context_start
 ;
-; A context that has left by context_switch keeps nothing on its stack: rsp is
-; as it was after the return from context_switch.
+; A context that has left by context_switch has its return address on top of its
+; stack, and goes on at context_back.
 
 %include "context.inc"
 
@@ -31,26 +31,26 @@ function context_make
         mov     [rsi - 16], rdi
         mov     qword [rsi - 8], 0
         sub     rsi, 16
-        mov     qword [rdi + JS_CTX_LINK], 0
+        mov     [rdi + JS_CTX_LINK], rdi
         mov     [rdi + JS_CTX_IP], rax
         mov     [rdi + JS_CTX_SP], rsi
         mov     qword [rdi + JS_CTX_RBP], 0
         mov     [rdi + JS_CTX_RBX], rdx ; func
         mov     [rdi + JS_CTX_R12], rcx ; arg
+        mov     qword [rdi + JS_CTX_CHILD], 0
         ret
         frame_end
 .end:
 
-; Where a fresh context goes on: rsp, rbx and r12 as context_make left them.
-; The nop stands for the call that never was: an unwinder that looks up the
-; address before a return address must find this frame.
+; Where a fresh context goes on: rsp as context_make left it, r10 = the context. The nop stands for the call that never was: an unwinder that looks up
+; the address before a return address must find this frame.
         align 64
         frame_begin start
         nop
         global context_start:function hidden (context_start.end - context_start)
 context_start:
-        mov     rdi, r12
-        call    rbx
+        mov     rdi, [r10 + JS_CTX_R12]
+        call    [r10 + JS_CTX_RBX]
         ; eax = func's value
         mov     rdi, [rsp]
         mov     esi, eax
@@ -59,24 +59,50 @@ context_start:
         frame_end
 .end:
 
-; int context_switch(context *rdi = from, context *rsi = to, int edx = value)
+; transfer context_switch(context *rdi = from, context *rsi = to,
+;                         transfer rdx:rcx = sent)
 function context_switch
         frame_begin plain
         endbr64
-        save_context rdi, rcx, DW_RCX
-        mov     eax, edx
-        load_context rsi, DW_RSI
-        go_on   rsi
+        mov     rax, rdx
+        save_context rdi, r8, context_back
+        mov     r10, rsi
+        mov     rdx, rcx
+        load_stack
+        no_flags
+        go_on
         frame_end
 .end:
 
-; void context_jump(context *rdi = to, int esi = value)
+; Where it goes on: rax:rdx = what was sent, which is what it returns.
+function context_return
+        global context_back:notype hidden
+        arrive  context_back
+        jc      .paused
+        jz      .resumed
+        go_back
+        frame_end
+        frame_begin plain
+.paused:
+        mov     eax, 2
+        go_back
+        frame_end
+        frame_begin plain
+.resumed:
+        mov     eax, 1
+        go_back
+        frame_end
+context_return.end:
+
+; void context_jump(context *rdi = to, transfer rsi:rdx = sent)
 function context_jump
         frame_begin plain
         endbr64
-        mov     eax, esi
-        load_context rdi, DW_RDI
-        go_on   rdi
+        mov     rax, rsi
+        mov     r10, rdi
+        load_stack
+        no_flags
+        go_on
         frame_end
 .end:
 

@@ -2,12 +2,17 @@
 ;
 ; x86_64: jobswitch_start_job and jobswitch_pause_job for the common case: the
 ; caller is no job itself, the job lies ready, nothing is to be announced to a
-; tool. Whatever else there is goes to the same functions in C++ (job.cpp) with
-; the arguments untouched.
+; tool. Whatever else there is goes to C++ (job.cpp) with the arguments untouched.
+; Each in two forms: the function, and the body of a stub that the public header
+; inlines (inline.h), which jumps here and goes on where rdx says.
 ;
-; Nothing is left to do after a switch: each side finishes the other side's
-; return (*job, *ret, the current job, the value) before it leaves, so that a
-; public function ends in a jump to the other side's return address.
+; Nothing is left to do on the way back that would keep a frame here: a switch
+; ends in a jump to the place where the other side goes on (context.inc), and a
+; function's place ends in a jump to its return address. From stub to stub there
+; is neither call nor return, so the return predictor is left untouched.
+;
+; A job that is started stays at the head of the hot list. Its first pause takes
+; it from there and reveals its handle; if it ends before, nothing has changed.
 ;
 ; ABI: as in context.asm. TLS: initial exec (ELF Handling for Thread-Local
 ; Storage, 4.3.6 and 4.4.6): the linker turns it into local exec in a program.
@@ -17,21 +22,36 @@
 ;       top             the end of the stack, coloured, a multiple of 64
 ;       args            the copy of the arguments, a multiple of 64
 ;       args - 8        0: the return address where a walk ends
-;       args - 16       the job, for the unwind rows;  rsp where func is called
+;       args - 16       the job's context, for the unwind rows;  rsp where func
+;                       is called
 
 %include "context.inc"
 
         extern job_start
+        extern job_start_to
         extern job_pause
+        extern context_back
         extern context_ended
         extern context_personality
+        extern pool_nobody
 
-; struct pool_thread (pool.h). Here, because NASM cannot name a thread-local
-; symbol of another object: the linker finds the reference without its type.
-        section .tbss nobits alloc write tls align=8
+; struct pool_thread (pool.h), as of a thread without a pool. Here, because NASM
+; cannot name a thread-local symbol of another object: the linker finds the
+; reference without its type.
+        section .tdata progbits alloc write tls align=64
         global pool_thread_state:object hidden JS_THREAD_BYTES
 pool_thread_state:
-        resb    JS_THREAD_BYTES
+        dq      0, -1, 0
+        global pool_thread_root:object hidden
+pool_thread_root:
+        dq      pool_nobody + JS_THREAD_ROOT
+        times JS_THREAD_BYTES - JS_THREAD_ROOT - 8 db 0
+
+; load_root REGISTER: the thread's root context, or pool_nobody's; rax is used.
+%macro load_root 1
+        mov     rax, [pool_thread_root wrt ..gottpoff]
+        mov     %1, [fs:rax + JS_CTX_LINK]
+%endmacro
 
 %macro exported 1
         align 64
@@ -39,97 +59,103 @@ pool_thread_state:
 %1:
 %endmacro
 
-        section .text
-
-; int jobswitch_start_job(jobswitch_job **rdi = job, int *rsi = ret,
-;                         int (*rdx = func)(void *), void *rcx = args,
-;                         size_t r8 = size)
-exported jobswitch_start_job
+; The body of a stub, NAME in two forms: one for compilers that give up rbx, and
+; NAME_rbx for those that may need it to find the frame. rdx = where the stub goes
+; on. It has given up all registers but rsp, rbp and, in the second form, rbx. Come
+; to by a jump that is not tracked, so it needs no endbr64.
+%macro stub_body 1
+        exported %1
         frame_begin plain
-        endbr64
-        mov     rax, [pool_thread_state wrt ..gottpoff]
-        mov     r10, [fs:rax + JS_THREAD_POOL]
-        test    r10, r10
-        jz      .other
-        cmp     qword [fs:rax + JS_THREAD_CURRENT], 0
-        jne     .other
-        test    rdi, rdi
-        jz      .other
-        test    rsi, rsi
-        jz      .other
-        mov     r9, [rdi]
-        test    r9, r9
-        jz      .start
+        row_popped DW_RDX
+%endmacro
+; save_place CTX: how far the first form saves; save_place_rbx: the second
+%macro save_place 1
+        mov     [%1 + JS_CTX_IP], rdx
+        save_stack %1
+%endmacro
+%macro save_place_rbx 1
+        mov     [%1 + JS_CTX_R12], rdx
+        mov     [%1 + JS_CTX_RBX], rbx
+        lea     rdx, [stub_back_rbx]
+        row_saved_place %1
+        mov     [%1 + JS_CTX_IP], rdx
+        save_stack %1
+%endmacro
 
-        ; r9 = handle, r10 = pool, rax = TLS offset
-        mov     r11d, r9d               ; lower half: where the job lies
-        cmp     r11, [r10 + JS_POOL_ARENA_BYTES]
-        jae     .other
-        add     r11, [r10 + JS_POOL_ARENA]
-        cmp     [r11 + JS_JOB_HANDLE], r9
-        jne     .other
-        cmp     [r11 + JS_JOB_OWNER], r10
-        jne     .other
-        ; r11 = a job of this thread. No job runs here, so it is paused.
-        mov     [r10 + JS_POOL_JOB_OUT], rdi
-        mov     [r10 + JS_POOL_RET_OUT], rsi
-        mov     [r11 + JS_CTX_LINK], r10
-        mov     [fs:rax + JS_THREAD_CURRENT], r11
-        save_context r10, rcx, DW_RCX
-        mov     eax, 1                  ; what its jobswitch_pause_job returns
-        load_context r11, DW_R11
-        go_on   r11
-        frame_end
+; find_paused HANDLE, HANDLE_32, OTHER: r10 = the context of a paused job of the root
+; r11. In one comparison: the child is the root itself while no job runs, and then
+; the sum is the key of this very job; while one runs it is no key. HANDLE is used.
+%macro find_paused 3
+        mov     r10d, %2                ; lower half: where the job lies
+        and     r10d, [r11 + JS_ROOT_ARENA_MASK]
+        add     r10, [r11 + JS_ROOT_ARENA_FIRST]
+        add     %1, [r11 + JS_CTX_CHILD]
+        cmp     [r10 + JS_JOB_KEY], %1
+        jne     %3
+%endmacro
 
-        frame_begin plain
-.other: jmp     job_start
-
-.start: ; r10 = pool, rax = TLS offset
-        mov     r11, [r10 + JS_POOL_IDLE]
+; find_idle FUNC, OTHER: r11 = the context of an idle job of the root r10, r9 = the
+; end of its stack
+%macro find_idle 2
+        cmp     [r10 + JS_CTX_CHILD], r10
+        jne     %2
+        mov     r11, [r10 + JS_ROOT_HOT]
         test    r11, r11
-        jz      .other
-        test    rdx, rdx
-        jz      .other
-        mov     r9, [r11 + JS_JOB_STACK_TOP]
-        test    rcx, rcx
-        jz      .enter                  ; no args: func gets NULL, in rcx
+        jz      %2
+        add     r11, JS_JOB_CONTEXT
+        test    %1, %1
+        jz      %2
+        mov     r9, [r11 + JS_JOB_PAUSE_TOP]
+        btr     r9, JS_PAUSE_TOP_GATED
+%endmacro
+
+; find_running OTHER: rdi = the context of the running job of the root r10. Its own
+; stack is where it stands, and its gate is open.
+%macro find_running 1
+        mov     rdi, [r10 + JS_CTX_CHILD]
+        mov     rcx, [rdi + JS_JOB_PAUSE_TOP]
+        sub     rcx, rsp
+        cmp     rcx, [r10 + JS_ROOT_STACK_SPAN]
+        jae     %1
+%endmacro
+
+; copy_args OTHER: r8 bytes from rcx to the end of the stack, r9; rdi = r9 = the
+; copy, rax is used. More than fits goes to OTHER, with nothing changed but rax.
+;
+; The sizes of structs go in words: the caller has just stored their members, and
+; a wider load than those stores would wait for them to reach the cache.
+%macro copy_args 1
         cmp     r8, JS_ENTRY_ARGS_BYTES
-        ja      .other
-        mov     [r10 + JS_POOL_JOB_OUT], rdi
-        mov     [r10 + JS_POOL_RET_OUT], rsi
+        ja      %1
         sub     r9, r8
         and     r9, -64
-        ; rcx = from, r9 = to, r8 = bytes; rsi, rdi and xmm are free.
-        ; The sizes of structs go in words: the caller has just stored their
-        ; members, and a wider load than those stores would wait for them to
-        ; reach the cache.
         cmp     r8d, 16
-        jb      .copy_small
+        jb      %%small
         cmp     r8d, 64
-        ja      .copy_large
-        mov     rsi, [rcx]
+        ja      %%large
+        mov     rax, [rcx]
         mov     rdi, [rcx + 8]
-        mov     [r9], rsi
+        mov     [r9], rax
         mov     [r9 + 8], rdi
-        mov     rsi, [rcx + r8 - 8]
+        mov     rax, [rcx + r8 - 8]
         mov     rdi, [rcx + r8 - 16]
-        mov     [r9 + r8 - 8], rsi
+        mov     [r9 + r8 - 8], rax
         mov     [r9 + r8 - 16], rdi
         cmp     r8d, 32
-        jbe     .copied
-        mov     rsi, [rcx + 16]
+        jbe     %%copied
+        mov     rax, [rcx + 16]
         mov     rdi, [rcx + 24]
-        mov     [r9 + 16], rsi
+        mov     [r9 + 16], rax
         mov     [r9 + 24], rdi
         cmp     r8d, 48
-        jbe     .copied
-        mov     rsi, [rcx + r8 - 24]
+        jbe     %%copied
+        mov     rax, [rcx + r8 - 24]
         mov     rdi, [rcx + r8 - 32]
-        mov     [r9 + r8 - 24], rsi
+        mov     [r9 + r8 - 24], rax
         mov     [r9 + r8 - 32], rdi
-        jmp     .copied
+        jmp     %%copied
 
-.copy_large:                            ; 65 to 1024: both ends, then between
+%%large:                                ; 65 to 1024: both ends, then between
         movups  xmm0, [rcx]
         movups  xmm1, [rcx + 16]
         movups  xmm2, [rcx + r8 - 32]
@@ -139,195 +165,414 @@ exported jobswitch_start_job
         movups  [r9 + r8 - 32], xmm2
         movups  [r9 + r8 - 16], xmm3
         mov     edi, 32                 ; in steps of 32 while they do not
-.copy_next:                             ; reach into the last 32
+%%next:                                 ; reach into the last 32
         movups  xmm0, [rcx + rdi]
         movups  xmm1, [rcx + rdi + 16]
         movups  [r9 + rdi], xmm0
         movups  [r9 + rdi + 16], xmm1
         add     edi, 32
-        lea     esi, [rdi + 32]
-        cmp     esi, r8d
-        jb      .copy_next
-.copied:
-        mov     rcx, r9
-        jmp     .enter_stored
+        lea     eax, [rdi + 32]
+        cmp     eax, r8d
+        jb      %%next
+        jmp     %%copied
 
-.copy_small:                            ; 0 to 15
+%%small:                                ; 0 to 15
         cmp     r8d, 8
-        jb      .copy_4
-        mov     rsi, [rcx]
+        jb      %%small_4
+        mov     rax, [rcx]
         mov     rdi, [rcx + r8 - 8]
-        mov     [r9], rsi
+        mov     [r9], rax
         mov     [r9 + r8 - 8], rdi
-        jmp     .copied
-.copy_4:
+        jmp     %%copied
+%%small_4:
         cmp     r8d, 4
-        jb      .copy_1
-        mov     esi, [rcx]
+        jb      %%small_1
+        mov     eax, [rcx]
         mov     edi, [rcx + r8 - 4]
-        mov     [r9], esi
+        mov     [r9], eax
         mov     [r9 + r8 - 4], edi
-        jmp     .copied
-.copy_1:
+        jmp     %%copied
+%%small_1:
         test    r8d, r8d
-        jz      .copied
-        movzx   esi, byte [rcx]
+        jz      %%copied
+        movzx   eax, byte [rcx]
         movzx   edi, byte [rcx + r8 - 1]
-        mov     [r9], sil
+        mov     [r9], al
         mov     [r9 + r8 - 1], dil
         shr     r8d, 1                  ; 2 or 3: the middle one
-        movzx   esi, byte [rcx + r8]
-        mov     [r9 + r8], sil
-        jmp     .copied
+        movzx   eax, byte [rcx + r8]
+        mov     [r9 + r8], al
+%%copied:
+        mov     rdi, r9
+%endmacro
 
-.enter: mov     [r10 + JS_POOL_JOB_OUT], rdi
-        mov     [r10 + JS_POOL_RET_OUT], rsi
-.enter_stored:
-        ; r11 = job, r10 = pool, r9 = end of its stack, rcx = func's argument,
-        ; rdx = func, rax = TLS offset
-        mov     rsi, [r11 + JS_JOB_NEXT]
-        mov     [r10 + JS_POOL_IDLE], rsi
-        inc     qword [r10 + JS_POOL_STARTED]
-        mov     [r11 + JS_CTX_LINK], r10
-        mov     [fs:rax + JS_THREAD_CURRENT], r11
+; enter_fresh: makes r11 the running job of the root r10, with its stack's end at r9.
+%macro enter_fresh 0
+        mov     [r10 + JS_CTX_CHILD], r11
         mov     [r9 - 16], r11
         mov     qword [r9 - 8], 0
-        mov     rdi, rcx
-        save_context r10, rsi, DW_RSI
         lea     rsp, [r9 - 16]
+%endmacro
+
+; The function has returned: eax = its value, r12 and rsp as before the call.
+; r10 = the starter's context, edx = the value. A signal handler is given no handle
+; from here on.
+%macro leave_fresh 1                    ; where to, if it is fresh no more
+        mov     r10, [r12 + JS_CTX_LINK]
+        row_ending DW_R10
+        mov     edx, eax
+        mov     [r10 + JS_CTX_CHILD], r10
+        cmp     qword [r12 + JS_JOB_GATE], JS_GATE_FRESH
+        jne     %1
+        dec     dword [r10 + JS_ROOT_UNTIL_REVIEW] ; CF stays clear
+        jz      %1_review
+        mov     eax, 3                  ; JOBSWITCH_FINISH
+        mov     rsp, [r10 + JS_CTX_SP]
+%endmacro
+
+; first_pause OTHER: rdi = the running job of the root r10, whose gate is not open. If
+; all that is special is that it has not paused yet: takes it from the hot list, reveals the
+; handle as job_reveal does, opens the gate. rsi = the handle; rax and rcx are used.
+; A signal handler may have revealed it at any place before: each step is one
+; instruction, and does nothing then.
+%macro first_pause 1
+        mov     ecx, [rdi + JS_JOB_GATE]
+        and     ecx, ~JS_GATE_SECRET
+        cmp     ecx, JS_GATE_FIRST
+        jne     %1
+        lea     rax, [rdi - JS_JOB_CONTEXT]
+        mov     rcx, [rdi + JS_JOB_NEXT]
+        cmpxchg [r10 + JS_ROOT_HOT], rcx
+        jne     %%counted
+        inc     qword [r10 + JS_ROOT_LIVE]
+%%counted:
+        mov     dword [rdi + JS_JOB_GATE], 0
+        btr     qword [rdi + JS_JOB_PAUSE_TOP], JS_PAUSE_TOP_GATED
+        and     qword [rdi + JS_JOB_KEY], ~JS_KEY_SECRET
+        mov     rsi, [rdi + JS_JOB_KEY]
+        sub     rsi, r10
+        and     rsi, -JS_JOB_BYTES      ; without key_keep_out
+        mov     rcx, [rdi + JS_JOB_PAUSE_TOP]
+        sub     rcx, rsp
+        cmp     rcx, [r10 + JS_ROOT_STACK_SPAN]
+        jae     %1
+%endmacro
+
+        section .text
+
+; ---- the functions -----------------------------------------------------------
+
+; int jobswitch_start_job(jobswitch_job **rdi = job, int *rsi = ret,
+;                         int (*rdx = func)(void *), void *rcx = args,
+;                         size_t r8 = size)
+exported jobswitch_start_job
+        frame_begin plain
+        endbr64
+        test    rdi, rdi
+        jz      .other
+        test    rsi, rsi
+        jz      .other
+        mov     r9, [rdi]
+        test    r9, r9
+        jz      .start
+        load_root r11
+        find_paused r9, r9d, .other
+        mov     [r11 + JS_ROOT_JOB_OUT], rdi
+        mov     [r11 + JS_ROOT_RET_OUT], rsi
+        mov     [r11 + JS_CTX_CHILD], r10
+        save_context r11, rcx, resume_back
+        load_stack                      ; ZF: the answer of its pause
+        go_on
+        frame_end
+
+        frame_begin plain
+.other: jmp     job_start_to
+
+.start: load_root r10
+        find_idle rdx, .other
+        mov     [r10 + JS_ROOT_JOB_OUT], rdi
+        mov     [r10 + JS_ROOT_RET_OUT], rsi
+        test    rcx, rcx
+        jz      .no_args
+        copy_args .other
+.enter: save_context r10, rax, start_back
+        enter_fresh
         frame_end
 
         frame_begin start
+        mov     r12, r11
         call    rdx
-
-        ; eax = func's value, rsp as before the call
-        mov     rdx, [rsp]              ; the job
-        cmp     dword [rdx + JS_JOB_FLAGS], 0
-        jne     .end_other
-        cmp     dword [rdx + JS_JOB_GATE], 0
-        jne     .end_other
-        mov     rcx, [rdx + JS_JOB_OWNER] ; the pool: the gate is open
-        mov     edi, [rcx + JS_POOL_UNTIL_REVIEW]
-        dec     edi
-        jz      .end_other
-        ; From here on no signal handler is given the handle.
-        mov     rsi, [pool_thread_state wrt ..gottpoff]
-        mov     qword [fs:rsi + JS_THREAD_CURRENT], 0
-        test    byte [rdx + JS_JOB_HANDLE], JS_HANDLE_SECRET
-        jz      .end_revealed
-
-        ; It has never paused and nobody has its handle: the caller's registers
-        ; are as they were, and the handle may serve again.
-        mov     [rcx + JS_POOL_UNTIL_REVIEW], edi
-        mov     rsi, [rcx + JS_POOL_RET_OUT]
-        mov     [rsi], eax
-        mov     rsi, [rcx + JS_POOL_JOB_OUT]
-        mov     qword [rsi], 0
-        mov     rsi, [rcx + JS_POOL_IDLE]
-        mov     [rdx + JS_JOB_NEXT], rsi
-        mov     [rcx + JS_POOL_IDLE], rdx
-        mov     eax, 3                  ; JOBSWITCH_FINISH
-        mov     rsp, [rcx + JS_CTX_SP]
+        leave_fresh job_end_known
         frame_end
+        ; Call and return pair up here: a ret is predicted. rbp, rbx and r13 to
+        ; r15 are the caller's, as the function had to preserve them.
         frame_begin plain
-        row_entered DW_RCX
-        mov     qword [rdx + JS_CTX_LINK], 0
-        ; Call and return pair up here: a ret is predicted.
-        push    qword [rcx + JS_CTX_IP]
-        row_called 8
+        row     0x0c, DW_RSP, 8, 0x80 | DW_RA, 1, \
+                in_context(DW_R12, DW_R10, JS_CTX_R12)
+        mov     rsi, [r10 + JS_ROOT_RET_OUT]
+        mov     [rsi], edx
+        mov     rsi, [r10 + JS_ROOT_JOB_OUT]
+        mov     qword [rsi], 0
+        mov     r12, [r10 + JS_CTX_R12]
+        row_same DW_R12
         ret
         frame_end
 
-        frame_begin start
-.end_other:
-        mov     rdi, rdx
-        mov     esi, eax
-        call    context_ended
-        ud2
-
-.end_revealed:
-        ; rdx = job, rcx = pool, edi = ends until the next review, less this
-        ; one; eax = func's value
-        ; The handle is known to others: end its generation, in one step with
-        ; their wakes. A wait descriptor, or the last generation: not here.
-        mov     r8d, eax
-        mov     rax, [rdx + JS_JOB_WAIT]
-.end_generation:
-        test    eax, ~JS_WAIT_WOKEN
-        jnz     .end_wait
-        mov     rsi, rax
-        shr     rsi, 32
-        inc     esi
-        jz      .end_wait
-        shl     rsi, 32
-        lock cmpxchg [rdx + JS_JOB_WAIT], rsi
-        jne     .end_generation
-        mov     eax, [rdx + JS_JOB_HANDLE]
-        lea     rsi, [rsi + rax + JS_HANDLE_SECRET]
-        mov     [rdx + JS_JOB_HANDLE], rsi
-        mov     [rcx + JS_POOL_UNTIL_REVIEW], edi
-        mov     rsi, [rcx + JS_POOL_RET_OUT]
-        mov     [rsi], r8d
-        mov     rsi, [rcx + JS_POOL_JOB_OUT]
-        mov     qword [rsi], 0
-        mov     rsi, [rcx + JS_POOL_IDLE]
-        mov     [rdx + JS_JOB_NEXT], rsi
-        mov     [rcx + JS_POOL_IDLE], rdx
-        mov     eax, 3
-        jmp     .go_back
-.end_wait:
-        mov     rsi, [pool_thread_state wrt ..gottpoff]
-        mov     [fs:rsi + JS_THREAD_CURRENT], rdx
-        mov     eax, r8d
-        jmp     .end_other
+        frame_begin plain
+.no_args:
+        xor     edi, edi
+        jmp     .enter
         frame_end
 
-        frame_begin start
-.go_back:
-        mov     rsp, [rcx + JS_CTX_SP]
+; Where a starter goes on, and one that has resumed a job.
+        arrive  start_back
+        jnc     resume_back.answer
+.paused:
+        mov     rsi, [r10 + JS_ROOT_JOB_OUT]
+        mov     [rsi], rdx
+        mov     eax, 2                  ; JOBSWITCH_PAUSE
+        go_back
+        frame_end
+
+        arrive  resume_back
+        jnc     .answer
+        mov     eax, 2                  ; and *job is as it was
+        go_back
         frame_end
         frame_begin plain
-        row_entered_unloaded DW_RCX
-        mov     qword [rdx + JS_CTX_LINK], 0
-        load_registers rcx
-        go_on   rcx
+.answer:
+        cmp     eax, 3                  ; JOBSWITCH_FINISH
+        jne     start_back.paused       ; by way of C++
+        mov     rsi, [r10 + JS_ROOT_RET_OUT]
+        mov     [rsi], edx
+        mov     rsi, [r10 + JS_ROOT_JOB_OUT]
+        mov     qword [rsi], 0
+        go_back
         frame_end
-.end:
+jobswitch_start_job.end:
 
 ; int jobswitch_pause_job(void)
 exported jobswitch_pause_job
         frame_begin plain
         endbr64
-        mov     rax, [pool_thread_state wrt ..gottpoff]
-        mov     rdx, [fs:rax + JS_THREAD_CURRENT]
-        test    rdx, rdx
-        jz      .outside
-        cmp     dword [rdx + JS_JOB_GATE], 0
-        jne     .other
-        mov     rcx, [rdx + JS_JOB_OWNER] ; the pool: the gate is open
-        mov     rsi, [rdx + JS_JOB_STACK_TOP]
-        sub     rsi, rsp
-        cmp     rsi, [rcx + JS_POOL_STACK_SPAN]
-        ja      .other                  ; not on its own stack
-        ; rdx = job, rcx = pool = its starter's context, rax = TLS offset
-        mov     rsi, [rcx + JS_POOL_JOB_OUT]
-        mov     rdi, [rdx + JS_JOB_HANDLE]
-        and     rdi, ~JS_HANDLE_SECRET
-        mov     [rdx + JS_JOB_HANDLE], rdi
-        mov     [rsi], rdi
-        mov     qword [fs:rax + JS_THREAD_CURRENT], 0
-        save_context rdx, rsi, DW_RSI
-        mov     eax, 2                  ; JOBSWITCH_PAUSE
-        load_context rcx, DW_RCX
-        mov     qword [rdx + JS_CTX_LINK], 0
-        go_on   rcx
+        load_root r10
+        find_running .gated
+        save_context rdi, rcx, context_back
+        load_stack                      ; CF: it has paused
+        mov     [r10 + JS_CTX_CHILD], r10
+        go_on
         frame_end
 
         frame_begin plain
-.outside:
-        mov     eax, 1
-        ret
+.gated: first_pause .other
+        save_context rdi, rcx, context_back
+        load_stack
+        mov     rdx, rsi
+        mov     [r10 + JS_CTX_CHILD], r10
+        go_on
+        frame_end
+        frame_begin plain
 .other: jmp     job_pause
+        frame_end
+.end:
+
+; ---- the ends of jobs --------------------------------------------------------
+
+; r12 = the context of a job that is fresh no more, r10 = its starter's, edx = its
+; value. If others know its handle: ends the generation, in one step with their
+; wakes. A wait descriptor, the last generation, a review: not here.
+function job_end_known
+        frame_begin start
+        row_ending DW_R10
+        mov     rax, [r12 + JS_JOB_GATE] ; and the flags
+        and     rax, ~JS_GATE_FIRST
+        jnz     .other
+        cmp     dword [r10 + JS_ROOT_UNTIL_REVIEW], 1
+        je      .other
+        mov     rax, [r12 + JS_JOB_WAIT]
+.generation:
+        test    eax, ~JS_WAIT_WOKEN
+        jnz     .other
+        mov     rsi, rax
+        shr     rsi, 32
+        inc     esi
+        jz      .other
+        shl     rsi, 32
+        lock cmpxchg [r12 + JS_JOB_WAIT], rsi
+        jne     .generation
+        ; The key: the new generation above, below the old handle's and the root's.
+        mov     rax, [r12 + JS_JOB_KEY]
+        sub     rax, r10
+        mov     eax, eax
+        add     rax, r10
+        lea     rsi, [rsi + rax + JS_KEY_SECRET]
+        mov     [r12 + JS_JOB_KEY], rsi
+        mov     dword [r12 + JS_JOB_GATE], JS_GATE_FRESH
+        bts     qword [r12 + JS_JOB_PAUSE_TOP], JS_PAUSE_TOP_GATED
+        dec     dword [r10 + JS_ROOT_UNTIL_REVIEW]
+        dec     qword [r10 + JS_ROOT_LIVE]
+        mov     rsi, [r10 + JS_ROOT_HOT]
+        mov     [r12 + JS_JOB_NEXT], rsi
+        lea     rsi, [r12 - JS_JOB_CONTEXT]
+        mov     [r10 + JS_ROOT_HOT], rsi
+        mov     eax, 3                  ; JOBSWITCH_FINISH
+        mov     rsp, [r10 + JS_CTX_SP]
+        frame_end
+        frame_begin plain
+        row_entered_unloaded DW_R10
+        mov     rbp, [r10 + JS_CTX_RBP]
+        row_same DW_RBP
+        no_flags
+        go_on
+        frame_end
+
+        frame_begin start
+job_end_known_review:
+        row_ending DW_R10
+        inc     dword [r10 + JS_ROOT_UNTIL_REVIEW]
+job_end_known.other:
+        mov     [r10 + JS_CTX_CHILD], r12
+        frame_end
+        frame_begin start
+        mov     rdi, r12
+        mov     esi, edx
+        call    context_ended
+        ud2
+        frame_end
+job_end_known.end:
+
+; ---- the stubs' bodies ---------------------------------------------------------
+
+; rdi = args, rcx = size, rsi = func
+%macro start_body 2                     ; name, how to save
+stub_body %1
+        load_root r10
+        find_idle rsi, .other
+        test    rdi, rdi
+        jnz     .args
+.enter: %2      r10
+        enter_fresh
+        frame_end
+
+        frame_begin start
+        mov     r12, r11
+        call    rsi
+        leave_fresh job_end_known
+        frame_end
+        frame_begin plain
+        row_entered DW_R10              ; rbp and rbx: preserved by the function
+        go_on
+        frame_end
+
+        frame_begin plain
+        row_popped DW_RDX
+.args:  mov     r8, rcx
+        mov     rcx, rdi
+        copy_args .large
+        jmp     .enter
+.other: mov     r8, rcx
+        mov     rcx, rdi
+.large: xor     edi, edi
+        jmp     stub_start
+        frame_end
+.end:
+%endmacro
+
+; rdi = handle
+%macro resume_body 2
+stub_body %1
+        load_root r11
+        find_paused rdi, edi, .other
+        mov     [r11 + JS_CTX_CHILD], r10
+        %2      r11
+        load_stack                      ; ZF: the answer of its pause
+        go_on
+        frame_end
+        frame_begin plain
+        row_popped DW_RDX
+.other: sub     rdi, [r11 + JS_CTX_CHILD]
+        jmp     stub_start
+        frame_end
+.end:
+%endmacro
+
+%macro pause_body 2
+stub_body %1
+        load_root r10
+        find_running .gated
+        %2      rdi
+        load_stack                      ; CF: it has paused
+        mov     [r10 + JS_CTX_CHILD], r10
+        go_on
+        frame_end
+
+        frame_begin plain
+        row_popped DW_RDX
+.gated: first_pause .other
+        %2      rdi
+        load_stack
+        mov     rdx, rsi
+        mov     [r10 + JS_CTX_CHILD], r10
+        go_on
+        frame_end
+        frame_begin plain
+        row_popped DW_RDX
+.other: jmp     stub_pause
+        frame_end
+.end:
+%endmacro
+
+        start_body jobswitch_inline_start, save_place
+        resume_body jobswitch_inline_resume, save_place
+        pause_body jobswitch_inline_pause, save_place
+        start_body jobswitch_inline_start_rbx, save_place_rbx
+        resume_body jobswitch_inline_resume_rbx, save_place_rbx
+        pause_body jobswitch_inline_pause_rbx, save_place_rbx
+
+; Where stubs of the second form go on.
+function stub_return_rbx
+        frame_begin plain
+        row_place DW_R10
+        nop
+stub_back_rbx:
+        mov     rbx, [r10 + JS_CTX_RBX]
+        row_same DW_RBX
+        notrack
+        jmp     [r10 + JS_CTX_R12]
+        frame_end
+stub_return_rbx.end:
+
+; What a body leaves to C++ is called on the caller's stack, below its red zone:
+; rdi = handle, rsi = func, rcx = args, r8 = size, rdx = where the stub goes on.
+%macro stub_call 0
+        mov     r13, rsp
+        mov     r12, rdx
+        row     0x0c, DW_R13, 0, 0x09, DW_RA, DW_R12
+        lea     rsp, [rsp - 128]
+        and     rsp, -16
+%endmacro
+function stub_start
+        frame_begin plain
+        row_popped DW_RDX
+        stub_call
+        mov     rdx, rcx
+        mov     rcx, r8
+        call    job_start
+        mov     rsp, r13
+        no_flags
+        notrack
+        jmp     r12
+        frame_end
+.end:
+function stub_pause
+        frame_begin plain
+        row_popped DW_RDX
+        stub_call
+        call    job_pause
+        mov     rsp, r13
+        no_flags
+        notrack
+        jmp     r12
         frame_end
 .end:
 

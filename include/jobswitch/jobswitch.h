@@ -185,6 +185,13 @@ JOBSWITCH_API void jobswitch_wake(jobswitch_job *job);
 /* Takes the mark back. Threads: any; signal handlers: yes; errno is kept. */
 JOBSWITCH_API void jobswitch_clear_wake(jobswitch_job *job);
 
+/* Begins to load what the resume of a job will touch: its control block now, and
+ * its stack at the eighth call from here. So, for a list of jobs to resume: call it
+ * for the job 16 places ahead, then resume the next. Only a hint: nothing is
+ * answered, and any value will do as a handle. Thread: the job's own; signal
+ * handlers: no. */
+JOBSWITCH_API void jobswitch_prefetch_job(jobswitch_job *job);
+
 /* ---- looking in, giving back ------------------------------------------ */
 
 /* Set size to sizeof(jobswitch_stats) (or start from JOBSWITCH_STATS_INIT):
@@ -237,5 +244,72 @@ JOBSWITCH_API unsigned jobswitch_version(void);
 #endif
 
 #include "tool.h"
+
+/* ---- inlined ------------------------------------------------------------ */
+
+/* Where the CPU has stubs for it (jobswitch/inline.h), jobswitch_start_job() and
+ * jobswitch_pause_job() are inlined into their callers: the same semantics, and
+ * the processor's prediction of returns stays undisturbed. The functions are
+ * there all the same, for their addresses and for other languages. The stubs know
+ * nothing of how the library keeps jobs: a program built with this header runs
+ * with later libraries of the same soname.
+ *
+ * JOBSWITCH_NO_INLINE, defined before this header, gives the plain functions. */
+#if !defined(JOBSWITCH_NO_INLINE) && !defined(JOBSWITCH_BUILDING) &&           \
+    !defined(JOBSWITCH_WITH_ASAN) && !defined(JOBSWITCH_WITH_TSAN) &&          \
+    defined(__GNUC__) && defined(__has_include)
+#if __has_include("../jobswitch/inline.h")
+#define JOBSWITCH_INLINE                                                       \
+    extern __inline__ __attribute__((gnu_inline, always_inline, artificial))
+#include "../jobswitch/inline.h"
+#endif
+#endif
+
+#ifdef JOBSWITCH_STUBS
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The function itself, from inside its inlined form. */
+int jobswitch_start_job_function(jobswitch_job **job, int *ret,
+                                 int (*func)(void *), void *args, size_t size)
+    __asm__("jobswitch_start_job");
+
+JOBSWITCH_INLINE int jobswitch_start_job(jobswitch_job **job, int *ret,
+                                         int (*func)(void *), void *args,
+                                         size_t size)
+{
+    uintptr_t payload;
+    int answer;
+
+    if (!job || !ret)
+        return jobswitch_start_job_function(job, ret, func, args, size);
+    if (*job) {
+        answer = jobswitch_stub_resume(*job, &payload);
+        if (answer == JOBSWITCH_FINISH) {
+            *job = NULL;
+            *ret = (int)payload;
+        }
+    } else {
+        answer = jobswitch_stub_start(func, args, size, &payload);
+        if (answer == JOBSWITCH_PAUSE) {
+            *job = (jobswitch_job *)payload;
+        } else if (answer == JOBSWITCH_FINISH) {
+            *job = NULL;
+            *ret = (int)payload;
+        }
+    }
+    return answer;
+}
+
+JOBSWITCH_INLINE int jobswitch_pause_job(void)
+{
+    return jobswitch_stub_pause();
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
 
 #endif

@@ -1,0 +1,102 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The inlined start and pause, as compilers take them: test/inline_torture.c in C
+# and C++, by gcc and clang, at every level of optimization, whole-program or
+# not, position-independent or not, with either library. Which symbols a program
+# refers to; that one built with the stubs runs with a library that lays out
+# its jobs otherwise.
+set -u
+. "$(dirname "$0")/support.sh"
+no_tool
+[ -f "$BUILD/include/jobswitch/inline.h" ] || none_of_it "no stubs in this build"
+here=$(cd "$BUILD" && pwd)
+includes="-Iinclude -I$BUILD/include/jobswitch"
+strict="-Wall -Wextra -Wpedantic -Werror"
+source=test/inline_torture.c
+so="$BUILD/libjobswitch.so -Wl,--enable-new-dtags,-rpath,$here" a=$BUILD/libjobswitch.a
+wide=
+grep -qw avx2 /proc/cpuinfo && wide=-mavx2
+wider=$wide
+grep -qw avx512f /proc/cpuinfo && wider=-mavx512f
+
+# torture COMPILER LANGUAGE STANDARD LIBRARY FLAGS...: a line for merge
+torture() {
+    local compiler=$1 language=$2 standard=$3 library=$4 name more=
+    shift 4
+    name="$OUT/$compiler-$language-$standard-$library-$(echo "$*" | tr -d ' =/')"
+    [ "$language" = c ] || more=-lstdc++
+    # shellcheck disable=SC2086
+    if $compiler -x $language -std=$standard $strict $includes "$@" $source -x none \
+        ${!library} -pthread $more -o "$name" >"$name.log" 2>&1 &&
+        timeout 60 "$name" >>"$name.log" 2>&1; then
+        echo "ok $name.log $compiler $standard $* ($library)"
+    else
+        echo "bad $name.log $compiler $standard $* ($library)"
+    fi
+    rm -f "$name"
+}
+matrix() { # COMPILER
+    torture "$1" c c99 so -O0
+    torture "$1" c c11 a -O1 -fstack-protector-strong
+    torture "$1" c c99 so -O2 -fcf-protection
+    torture "$1" c gnu17 a -O3 $wide
+    torture "$1" c c99 so -Os -fPIC
+    torture "$1" c c99 a -O2 -fno-omit-frame-pointer -no-pie -fno-pie
+    torture "$1" c c11 a -O2 -fPIE -static-pie
+    torture "$1" c c11 a -O3 $wider
+    torture "$1" c++ c++11 a -O0 -fno-omit-frame-pointer
+    torture "$1" c++ c++14 so -O1 $wider
+    torture "$1" c++ c++17 so -O2 -fPIE -pie
+    torture "$1" c++ c++20 a -O3 -fstack-protector-strong -fcf-protection
+    torture "$1" c++ c++20 so -Os
+    # clang's needs a linker that knows it
+    lto=-flto
+    [ "$1" = gcc ] || lto="-flto -fuse-ld=lld"
+    if [ "$1" = gcc ] || command -v ld.lld >/dev/null; then
+        torture "$1" c c11 so -O2 $lto
+        torture "$1" c++ c++17 a -O3 $lto
+    fi
+}
+for c in gcc clang; do
+    if command -v $c >/dev/null; then matrix $c >"$OUT/$c.results" & else skip "no $c here"; rm -f "$OUT/$c.results"; fi
+done
+wait
+for c in gcc clang; do
+    [ -f "$OUT/$c.results" ] || continue
+    while read -r result log what; do
+        if [ "$result" = ok ]; then ok "$what"; else bad "$what" "$log"; fi
+    done <"$OUT/$c.results"
+done
+
+# ---- names ---------------------------------------------------------------------
+
+# shellcheck disable=SC2086
+$CC -O2 $includes -c -o "$OUT/stubs.o" $source
+# shellcheck disable=SC2086
+$CC -O2 $includes -DJOBSWITCH_NO_INLINE -c -o "$OUT/plain.o" $source
+if nm -u "$OUT/stubs.o" | grep -q jobswitch_inline_; then ok "the header gives stubs"; else bad "no stubs by default"; fi
+if nm -u "$OUT/plain.o" | grep -q jobswitch_inline_; then bad "stubs with JOBSWITCH_NO_INLINE"; else ok "no stubs with JOBSWITCH_NO_INLINE"; fi
+
+# ---- another layout --------------------------------------------------------------
+
+# The program's own file, with a library that keeps all in other places.
+other=$OUT/other
+rm -rf "$other" && mkdir -p "$other" && cp -r Makefile arch include src "$other"
+sed -i -E 's/^(#define JS_ROOT_STACK_SPAN .*) 8\)/\1 16)/; s/^(#define JS_ROOT_LIVE .*) 16\)/\1 8)/' "$other/src/layout.h"
+sed -i -E '/^    size_t stack_span;/{h;d}; /^    uint64_t live;/{G}' "$other/src/pool.h"
+sed -i -E 's/(JS_CTX_IP) 8$/\1 16/; s/(JS_CTX_SP) 16$/\1 8/; s/(JS_CTX_R12) 40$/\1 64/; s/(JS_CTX_R15) 64$/\1 40/' \
+    "$other/arch/$ARCH/machine.h"
+# shellcheck disable=SC2086
+if $CC -O2 -o "$OUT/program" "$OUT/stubs.o" $so -pthread >"$OUT/log" 2>&1 && "$OUT/program" >>"$OUT/log" 2>&1 &&
+    ! cmp -s src/pool.h "$other/src/pool.h" && ! cmp -s src/layout.h "$other/src/layout.h" &&
+    ! cmp -s "arch/$ARCH/machine.h" "$other/arch/$ARCH/machine.h" &&
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$other" ARCH="$ARCH" MODE=release all >>"$OUT/log" 2>&1 &&
+    LD_LIBRARY_PATH=$other/build/$ARCH-release ldd "$OUT/program" | grep -q "other/build" &&
+    LD_LIBRARY_PATH=$other/build/$ARCH-release "$OUT/program" >>"$OUT/log" 2>&1; then
+    ok "the same program with a library of another layout"
+else
+    bad "the same program with a library of another layout" "$OUT/log"
+fi
+
+finish
