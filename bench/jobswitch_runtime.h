@@ -18,6 +18,7 @@ struct JobswitchRuntime : RuntimeDefaults {
     using Job = jobswitch_job;
     static constexpr const char *NO_THREADS = nullptr;
     static constexpr bool HAS_TRIM = true;
+    static constexpr bool HAS_PREFETCH = true;
     static constexpr bool HAS_WAIT_FD = true;
     static constexpr int PAUSE = JOBSWITCH_PAUSE;
     static constexpr int FINISH = JOBSWITCH_FINISH;
@@ -33,6 +34,7 @@ struct JobswitchRuntime : RuntimeDefaults {
     }
     BENCH_INLINE int pause() const { return jobswitch_pause_job(); }
 
+    BENCH_INLINE void prefetch(Job *job) const { jobswitch_prefetch_job(job); }
     static void trim() { jobswitch_trim_thread(0); }
     static int wait_fd(Job *job) { return jobswitch_get_wait_fd(job); }
     BENCH_INLINE static void wake(Job *job) { jobswitch_wake(job); }
@@ -56,7 +58,7 @@ struct JobswitchRuntime : RuntimeDefaults {
     }
 };
 
-std::string jobswitch_library()
+[[maybe_unused]] std::string jobswitch_library()
 {
     const unsigned version = jobswitch_version();
     return "jobswitch " + std::to_string(version >> 16) + "." +
