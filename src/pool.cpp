@@ -583,7 +583,7 @@ static void thread_ended(void *record)
         context_unwound(); // the thread ends inside a job
     pool_close(p);
     pool_thread_state.pool = nullptr;
-    pool_thread_state.root.link = &pool_nobody.root;
+    pool_thread_state.root.link = pool_thread_state.root.child = &pool_nobody.root;
     pthread_mutex_lock(&records_lock);
     p.in_use = false;
     p.next_free = free_records;
@@ -660,8 +660,6 @@ pool *pool_here(int *reason)
     }
     record_use(*p, thread);
     thread.root.link = thread.root.child = &thread.root;
-    if (!thread.arena_first) // until it has blocks: itself, which has no key
-        thread.arena_first = &thread.root;
     p->here->live = p->finished_before = p->discarded = 0;
     p->here->until_review = p->review_period = review_ends;
     p->reviewed_ns = pool_clock_ns();

@@ -44,14 +44,21 @@ pool_thread_state:
         dq      0, -1, 0
         global pool_thread_root:object hidden
 pool_thread_root:
-        dq      pool_nobody + JS_THREAD_ROOT
-        times JS_THREAD_BYTES - JS_THREAD_ROOT - 8 db 0
+        dq      pool_nobody + JS_THREAD_ROOT ; its link
+        times JS_THREAD_ROOT + JS_CTX_CHILD - ($ - pool_thread_state) db 0
+        dq      pool_nobody + JS_THREAD_ROOT ; its child
+        times JS_THREAD_ROOT + JS_ROOT_ARENA_FIRST - ($ - pool_thread_state) db 0
+        dq      pool_nobody + JS_THREAD_ROOT ; where blocks would lie
+        times JS_THREAD_BYTES - ($ - pool_thread_state) db 0
 
-; load_root REGISTER: the thread's root context, or pool_nobody's; rax is used.
-%macro load_root 1
+; find_here: rax = the offset of the thread's root context from fs. What is needed of it
+; is read in that way, and not behind a pointer: of all addresses this is known
+; first. Without a pool, the link and the child are those of pool_nobody, and nothing
+; that the macros below look for is found.
+%macro find_here 0
         mov     rax, [pool_thread_root wrt ..gottpoff]
-        mov     %1, [fs:rax + JS_CTX_LINK]
 %endmacro
+%define here(member) fs:rax + member
 
 %macro exported 1
         align 64
@@ -82,24 +89,27 @@ pool_thread_root:
         save_stack %1
 %endmacro
 
-; find_paused HANDLE, HANDLE_32, OTHER: r10 = the context of a paused job of the root
-; r11. In one comparison: the child is the root itself while no job runs, and then
+; find_paused HANDLE, HANDLE_32, OTHER: r10 = the context of a paused job of this
+; thread. In one comparison: the child is the root itself while no job runs, and then
 ; the sum is the key of this very job; while one runs it is no key. HANDLE is used.
 %macro find_paused 3
+        find_here
         mov     r10d, %2                ; lower half: where the job lies
-        and     r10d, [r11 + JS_ROOT_ARENA_MASK]
-        add     r10, [r11 + JS_ROOT_ARENA_FIRST]
-        add     %1, [r11 + JS_CTX_CHILD]
+        and     r10d, [here(JS_ROOT_ARENA_MASK)]
+        add     r10, [here(JS_ROOT_ARENA_FIRST)]
+        add     %1, [here(JS_CTX_CHILD)]
         cmp     [r10 + JS_JOB_KEY], %1
         jne     %3
 %endmacro
 
-; find_idle FUNC, OTHER: r11 = the context of an idle job of the root r10, r9 = the
+; find_idle FUNC, OTHER: r10 = the root, r11 = the context of an idle job, r9 = the
 ; end of its stack
 %macro find_idle 2
-        cmp     [r10 + JS_CTX_CHILD], r10
+        find_here
+        mov     r10, [here(JS_CTX_LINK)]
+        cmp     [here(JS_CTX_CHILD)], r10
         jne     %2
-        mov     r11, [r10 + JS_ROOT_HOT]
+        mov     r11, [here(JS_ROOT_HOT)]
         test    r11, r11
         jz      %2
         add     r11, JS_JOB_CONTEXT
@@ -109,13 +119,15 @@ pool_thread_root:
         btr     r9, JS_PAUSE_TOP_GATED
 %endmacro
 
-; find_running OTHER: rdi = the context of the running job of the root r10. Its own
+; find_running OTHER: r10 = the root, rdi = the context of the running job. Its own
 ; stack is where it stands, and its gate is open.
 %macro find_running 1
-        mov     rdi, [r10 + JS_CTX_CHILD]
+        find_here
+        mov     r10, [here(JS_CTX_LINK)]
+        mov     rdi, [here(JS_CTX_CHILD)]
         mov     rcx, [rdi + JS_JOB_PAUSE_TOP]
         sub     rcx, rsp
-        cmp     rcx, [r10 + JS_ROOT_STACK_SPAN]
+        cmp     rcx, [here(JS_ROOT_STACK_SPAN)]
         jae     %1
 %endmacro
 
@@ -275,12 +287,11 @@ exported jobswitch_start_job
         mov     r9, [rdi]
         test    r9, r9
         jz      .start
-        load_root r11
         find_paused r9, r9d, .other
-        mov     [r11 + JS_ROOT_JOB_OUT], rdi
-        mov     [r11 + JS_ROOT_RET_OUT], rsi
-        mov     [r11 + JS_CTX_CHILD], r10
-        save_context r11, rcx, resume_back
+        mov     [here(JS_ROOT_JOB_OUT)], rdi
+        mov     [here(JS_ROOT_RET_OUT)], rsi
+        mov     [here(JS_CTX_CHILD)], r10
+        save_context fs:rax, rcx, resume_back
         load_stack                      ; ZF: the answer of its pause
         go_on
         frame_end
@@ -288,10 +299,9 @@ exported jobswitch_start_job
         frame_begin plain
 .other: jmp     job_start_to
 
-.start: load_root r10
-        find_idle rdx, .other
-        mov     [r10 + JS_ROOT_JOB_OUT], rdi
-        mov     [r10 + JS_ROOT_RET_OUT], rsi
+.start: find_idle rdx, .other
+        mov     [here(JS_ROOT_JOB_OUT)], rdi
+        mov     [here(JS_ROOT_RET_OUT)], rsi
         test    rcx, rcx
         jz      .no_args
         copy_args .other
@@ -355,7 +365,6 @@ jobswitch_start_job.end:
 exported jobswitch_pause_job
         frame_begin plain
         endbr64
-        load_root r10
         find_running .gated
         save_context rdi, rcx, context_back
         load_stack                      ; CF: it has paused
@@ -446,7 +455,6 @@ job_end_known.end:
 ; rdi = args, rcx = size, rsi = func
 %macro start_body 2                     ; name, how to save
 stub_body %1
-        load_root r10
         find_idle rsi, .other
         test    rdi, rdi
         jnz     .args
@@ -481,16 +489,20 @@ stub_body %1
 ; rdi = handle
 %macro resume_body 2
 stub_body %1
-        load_root r11
         find_paused rdi, edi, .other
-        mov     [r11 + JS_CTX_CHILD], r10
+        mov     [here(JS_CTX_CHILD)], r10
+%ifidn %2, save_place
+        save_place fs:rax
+%else
+        mov     r11, [here(JS_CTX_LINK)] ; for the unwind row
         %2      r11
+%endif
         load_stack                      ; ZF: the answer of its pause
         go_on
         frame_end
         frame_begin plain
         row_popped DW_RDX
-.other: sub     rdi, [r11 + JS_CTX_CHILD]
+.other: sub     rdi, [here(JS_CTX_CHILD)]
         jmp     stub_start
         frame_end
 .end:
@@ -498,7 +510,6 @@ stub_body %1
 
 %macro pause_body 2
 stub_body %1
-        load_root r10
         find_running .gated
         %2      rdi
         load_stack                      ; CF: it has paused
