@@ -1534,6 +1534,46 @@ static void wait_calls_with_bad_handles(void **)
     assert_int_equal(stats_now().descriptors_open, 0);
 }
 
+// Whatever it is given: nothing is answered, changed, or read that is not there.
+static void a_prefetch_is_only_a_hint(void **)
+{
+    std::thread([] { jobswitch_prefetch_job(handle_of(UINTPTR_MAX)); }).join();
+    std::vector<jobswitch_job *> jobs(100), hints = {nullptr};
+    for (auto &job : jobs)
+        hints.push_back(job = start_paused());
+    finish(jobs.back());
+    jobs.pop_back(); // but not of the hints
+    for (uintptr_t low : {uintptr_t(0), uintptr_t(arena_chunk_bytes), uintptr_t(1) << 31,
+                          uintptr_t(UINT32_MAX), value_of(jobs[0]) + 1})
+        for (uintptr_t high : {uintptr_t(0), uintptr_t(1) << 32, UINTPTR_MAX << 32})
+            hints.push_back(handle_of(high | uint32_t(low)));
+    // As often as it takes for each to be the earlier one, whose stack is asked for.
+    auto all = [&] {
+        for (int i = 0; i < 17; i++)
+            for (jobswitch_job *hint : hints)
+                jobswitch_prefetch_job(hint);
+        return 0;
+    };
+    ASSERT_FAILS(0, JOBSWITCH_E_NONE, all());
+    jobswitch_job *job = nullptr;
+    int ret = -1;
+    assert_int_equal(start(job, ret, all), JOBSWITCH_FINISH);
+    assert_int_equal(ret, 0);
+    // The very block, and the eighth call from there finds it.
+    pool_thread &here = pool_thread_state;
+    uint32_t at = here.ahead_at;
+    jobswitch_prefetch_job(jobs[3]);
+    int reason;
+    assert_ptr_equal(here.ahead[at % 8], &job_find(jobs[3], &reason)->ctx);
+    for (int i = 0; i < 7; i++)
+        jobswitch_prefetch_job(jobs[4]);
+    assert_int_equal(here.ahead_at % 8, at % 8);
+    for (jobswitch_job *&paused : jobs)
+        finish(paused);
+    jobswitch_cleanup_thread();
+    all(); // of jobs that were
+}
+
 // ---- jobs inside jobs ------------------------------------------------------------------
 
 static constexpr int depth_most = 200;
@@ -2331,6 +2371,7 @@ int main()
         TEST(handles_that_were_never_issued),
         TEST(handles_told_to_signal_handlers),
         TEST(wait_calls_with_bad_handles),
+        TEST(a_prefetch_is_only_a_hint),
         TEST(nesting_to_a_great_depth),
         TEST(a_job_changes_its_starter),
         TEST(blocked_pauses_return_at_once),
