@@ -191,7 +191,14 @@ bench := $(BUILD)/bench/jobswitch-bench
 bench-core := $(patsubst %,$(BUILD)/%.o,$(wildcard bench/*.cpp bench/rows/*.cpp))
 bench-peers := $(patsubst %,$(BUILD)/%.o,$(wildcard bench/peers/*.cpp))
 bench-made := $(BUILD)/bench/made
-$(bench): $(bench-core) $(bench-peers) $(bench-peers:.cpp.o=.libs) $(BUILD)/libjobswitch.so
+# Two peers are linked with the shared library; whatever else is of jobswitch, with
+# the archive, whose names end there.
+bench-shared := $(filter %/jobswitch-shared.cpp.o %/jobswitch-functions.cpp.o,$(bench-peers))
+bench-static := $(BUILD)/bench/static.o
+$(bench-static): $(filter-out $(bench-shared),$(bench-core) $(bench-peers)) $(lib-a)
+	$(Q)$(CXX) $(join-lto) -r -nostdlib -o $@ $^
+	$(Q)$(OBJCOPY) --wildcard --localize-symbol='jobswitch_*' $@
+$(bench): $(bench-static) $(bench-shared) $(bench-peers:.cpp.o=.libs) $(BUILD)/libjobswitch.so
 	$(call link-with,$(with-so) -Wl$(comma)-rpath$(comma)'$$ORIGIN/../lib' $$(cat $(filter %.libs,$^)) -ldl)
 $(bench-core) $(bench-peers): more-flags = -Ibench -I$(bench-made)
 $(bench-core) $(bench-peers): | $(bench-made)/bench_rows.h $(bench-made)/bench_built.h

@@ -189,9 +189,16 @@ bool environment_cpu_allowed(int cpu)
 
 std::string environment_symbol_file(const char *symbol)
 {
-    Dl_info info;
-    void *const address = dlsym(RTLD_DEFAULT, symbol);
+    return environment_symbol_file(dlsym(RTLD_DEFAULT, symbol));
+}
+
+std::string environment_symbol_file(const void *address)
+{
+    Dl_info info, own;
     if (!address || !dladdr(address, &info) || !info.dli_fname)
         return "?";
+    if (dladdr(reinterpret_cast<void *>(environment_gather), &own) &&
+        own.dli_fbase == info.dli_fbase)
+        return "in this program";
     return info.dli_fname;
 }

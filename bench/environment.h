@@ -31,7 +31,8 @@ bool environment_cpu_allowed(int cpu);
 // Those that this process might run on when it began, before it was pinned.
 std::vector<int> environment_cpus();
 
-// The file that the dynamic linker took `symbol` from.
+// The file that the dynamic linker took `symbol`, or what lies at an address, from.
 std::string environment_symbol_file(const char *symbol);
+std::string environment_symbol_file(const void *address);
 
 #endif

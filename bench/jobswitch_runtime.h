@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // jobswitch as a peer, for the translation units that include its header in
-// one way or another before this.
+// one way or another before this. The Makefile says which of them are linked with
+// the shared library; all others are with the archive.
 #ifndef BENCH_JOBSWITCH_RUNTIME_H
 #define BENCH_JOBSWITCH_RUNTIME_H
 
@@ -63,7 +64,8 @@ struct JobswitchRuntime : RuntimeDefaults {
     const unsigned version = jobswitch_version();
     return "jobswitch " + std::to_string(version >> 16) + "." +
            std::to_string(version >> 8 & 255) + "." + std::to_string(version & 255) +
-           ", " + environment_symbol_file("jobswitch_start_job");
+           ", " +
+           environment_symbol_file(reinterpret_cast<const void *>(jobswitch_start_job));
 }
 
 } // namespace

@@ -51,7 +51,7 @@ struct RuntimeDefaults {
     // keeps must be each thread's own.
     static constexpr const char *NO_THREADS = "not tried on more than one thread";
 
-    // Another peer has the same pool: rows about memory have that one only. (Nor
+    // Another peer is the same library: rows about memory have that one only. (Nor
     // have those rows, and the ones about waiting, peers without a pool or args.)
     static constexpr bool SAME_POOL = false;
 

@@ -13,7 +13,7 @@ struct Runtime : JobswitchRuntime {
 
 const PeerRegister registered({.name = Runtime::NAME,
                                .title = "jobswitch, plain functions",
-                               .note = "with JOBSWITCH_NO_INLINE",
+                               .note = "with JOBSWITCH_NO_INLINE, from the shared library",
                                .missing = "",
                                .library = jobswitch_library,
                                .order = 20});

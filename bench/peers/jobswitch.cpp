@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// jobswitch as a program gets it by including the header.
+// jobswitch as a program gets it by including the header and linking the archive.
 #include "jobswitch_runtime.h"
 
 namespace {
@@ -11,7 +11,9 @@ struct Runtime : JobswitchRuntime {
 
 const PeerRegister registered({.name = Runtime::NAME,
                                .title = "jobswitch",
-                               .note = "the header as a program gets it by default",
+                               .note = "the header as a program gets it by default, linked "
+                                       "with libjobswitch.a; the libraries of other peers "
+                                       "are shared, as Debian links them",
                                .missing = "",
                                .library = jobswitch_library,
                                .order = 10});
