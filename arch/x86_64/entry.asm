@@ -131,91 +131,101 @@ pool_thread_root:
         jae     %1
 %endmacro
 
-; copy_args OTHER: r8 bytes from rcx to the end of the stack, r9; rdi = r9 = the
-; copy, rax is used. More than fits goes to OTHER, with nothing changed but rax.
+; copy_args ARGS, SIZE, SPARE, OTHER: SIZE bytes from ARGS to the end of the stack, r9;
+; rdi = r9 = the copy. rax and SPARE are used. What does not fit goes to OTHER, with
+; nothing changed but rax.
 ;
-; The sizes of structs go in words: the caller has just stored their members, and
-; a wider load than those stores would wait for them to reach the cache.
-%macro copy_args 1
-        cmp     r8, JS_ENTRY_ARGS_BYTES
-        ja      %1
-        sub     r9, r8
+; The sizes of structs go in words, and straight on: the caller has just stored their
+; members, and a wider load than those stores would wait for them to reach the cache.
+; copy_other_args, out of the way, is for the rest.
+%macro copy_args 4
+        lea     rax, [%2 - 16]
+        cmp     rax, 64 - 16
+        ja      %%other
+        sub     r9, %2
         and     r9, -64
-        cmp     r8d, 16
-        jb      %%small
-        cmp     r8d, 64
-        ja      %%large
-        mov     rax, [rcx]
-        mov     rdi, [rcx + 8]
+        mov     rax, [%1]
+        mov     %3, [%1 + 8]
         mov     [r9], rax
-        mov     [r9 + 8], rdi
-        mov     rax, [rcx + r8 - 8]
-        mov     rdi, [rcx + r8 - 16]
-        mov     [r9 + r8 - 8], rax
-        mov     [r9 + r8 - 16], rdi
-        cmp     r8d, 32
+        mov     [r9 + 8], %3
+        mov     rax, [%1 + %2 - 8]
+        mov     %3, [%1 + %2 - 16]
+        mov     [r9 + %2 - 8], rax
+        mov     [r9 + %2 - 16], %3
+        cmp     %2, 32
         jbe     %%copied
-        mov     rax, [rcx + 16]
-        mov     rdi, [rcx + 24]
+        mov     rax, [%1 + 16]
+        mov     %3, [%1 + 24]
         mov     [r9 + 16], rax
-        mov     [r9 + 24], rdi
-        cmp     r8d, 48
+        mov     [r9 + 24], %3
+        cmp     %2, 48
         jbe     %%copied
-        mov     rax, [rcx + r8 - 24]
-        mov     rdi, [rcx + r8 - 32]
-        mov     [r9 + r8 - 24], rax
-        mov     [r9 + r8 - 32], rdi
-        jmp     %%copied
-
-%%large:                                ; 65 to 1024: both ends, then between
-        movups  xmm0, [rcx]
-        movups  xmm1, [rcx + 16]
-        movups  xmm2, [rcx + r8 - 32]
-        movups  xmm3, [rcx + r8 - 16]
-        movups  [r9], xmm0
-        movups  [r9 + 16], xmm1
-        movups  [r9 + r8 - 32], xmm2
-        movups  [r9 + r8 - 16], xmm3
-        mov     edi, 32                 ; in steps of 32 while they do not
-%%next:                                 ; reach into the last 32
-        movups  xmm0, [rcx + rdi]
-        movups  xmm1, [rcx + rdi + 16]
-        movups  [r9 + rdi], xmm0
-        movups  [r9 + rdi + 16], xmm1
-        add     edi, 32
-        lea     eax, [rdi + 32]
-        cmp     eax, r8d
-        jb      %%next
-        jmp     %%copied
-
-%%small:                                ; 0 to 15
-        cmp     r8d, 8
-        jb      %%small_4
-        mov     rax, [rcx]
-        mov     rdi, [rcx + r8 - 8]
-        mov     [r9], rax
-        mov     [r9 + r8 - 8], rdi
-        jmp     %%copied
-%%small_4:
-        cmp     r8d, 4
-        jb      %%small_1
-        mov     eax, [rcx]
-        mov     edi, [rcx + r8 - 4]
-        mov     [r9], eax
-        mov     [r9 + r8 - 4], edi
-        jmp     %%copied
-%%small_1:
-        test    r8d, r8d
-        jz      %%copied
-        movzx   eax, byte [rcx]
-        movzx   edi, byte [rcx + r8 - 1]
-        mov     [r9], al
-        mov     [r9 + r8 - 1], dil
-        shr     r8d, 1                  ; 2 or 3: the middle one
-        movzx   eax, byte [rcx + r8]
-        mov     [r9 + r8], al
+        mov     rax, [%1 + %2 - 24]
+        mov     %3, [%1 + %2 - 32]
+        mov     [r9 + %2 - 24], rax
+        mov     [r9 + %2 - 32], %3
 %%copied:
         mov     rdi, r9
+%define other_args %%other
+%define args_copied %%copied
+%define args_too_large %4
+%endmacro
+; ARGS, SIZE, SPARE of the copy_args above
+%macro copy_other_args 3
+other_args:
+        cmp     %2, JS_ENTRY_ARGS_BYTES
+        ja      args_too_large
+        sub     r9, %2
+        and     r9, -64
+        cmp     %2, 16
+        jb      %%small
+        movups  xmm0, [%1]              ; 65 to 1024: both ends, then between
+        movups  xmm1, [%1 + 16]
+        movups  xmm2, [%1 + %2 - 32]
+        movups  xmm3, [%1 + %2 - 16]
+        movups  [r9], xmm0
+        movups  [r9 + 16], xmm1
+        movups  [r9 + %2 - 32], xmm2
+        movups  [r9 + %2 - 16], xmm3
+        mov     %3, 32                  ; in steps of 32 while they do not
+%%next:                                 ; reach into the last 32
+        movups  xmm0, [%1 + %3]
+        movups  xmm1, [%1 + %3 + 16]
+        movups  [r9 + %3], xmm0
+        movups  [r9 + %3 + 16], xmm1
+        add     %3, 32
+        lea     rax, [%3 + 32]
+        cmp     rax, %2
+        jb      %%next
+        jmp     args_copied
+
+%%small:                                ; 0 to 15
+        cmp     %2, 8
+        jb      %%small_4
+        mov     rax, [%1]
+        mov     %3, [%1 + %2 - 8]
+        mov     [r9], rax
+        mov     [r9 + %2 - 8], %3
+        jmp     args_copied
+%%small_4:
+        cmp     %2, 4
+        jb      %%small_1
+        mov     eax, [%1]
+        mov     [r9], eax
+        mov     eax, [%1 + %2 - 4]
+        mov     [r9 + %2 - 4], eax
+        jmp     args_copied
+%%small_1:
+        test    %2, %2
+        jz      args_copied
+        movzx   eax, byte [%1 + %2 - 1]
+        mov     [r9 + %2 - 1], al
+        movzx   eax, byte [%1]
+        mov     [r9], al
+        shr     %2, 1                   ; 2 or 3: the middle one
+        movzx   eax, byte [%1 + %2]
+        mov     [r9 + %2], al
+        jmp     args_copied
 %endmacro
 
 ; enter_fresh: makes r11 the running job of the root r10, with its stack's end at r9.
@@ -304,7 +314,7 @@ exported jobswitch_start_job
         mov     [here(JS_ROOT_RET_OUT)], rsi
         test    rcx, rcx
         jz      .no_args
-        copy_args .other
+        copy_args rcx, r8, rdi, .other
 .enter: save_context r10, rax, start_back
         enter_fresh
         frame_end
@@ -332,6 +342,7 @@ exported jobswitch_start_job
 .no_args:
         xor     edi, edi
         jmp     .enter
+        copy_other_args rcx, r8, rdi
         frame_end
 
 ; Where a starter goes on, and one that has resumed a job.
@@ -452,13 +463,9 @@ job_end_known.end:
 
 ; ---- the stubs' bodies ---------------------------------------------------------
 
-; rdi = args, rcx = size, rsi = func
-%macro start_body 2                     ; name, how to save
-stub_body %1
-        find_idle rsi, .other
-        test    rdi, rdi
-        jnz     .args
-.enter: %2      r10
+; With the start of a job that needs no more than this.
+%macro run_fresh 1                      ; how to save
+        %1      r10
         enter_fresh
         frame_end
 
@@ -471,16 +478,27 @@ stub_body %1
         row_entered DW_R10              ; rbp and rbx: preserved by the function
         go_on
         frame_end
+%endmacro
+
+; rdi = args, rcx = size, rsi = func. With args and without each run straight on.
+%macro start_body 2                     ; name, how to save
+stub_body %1
+        find_idle rsi, .other
+        test    rdi, rdi
+        jnz     .args
+        run_fresh %2
 
         frame_begin plain
         row_popped DW_RDX
-.args:  mov     r8, rcx
-        mov     rcx, rdi
-        copy_args .large
-        jmp     .enter
+.args:  copy_args rdi, rcx, r8, .other
+        run_fresh %2
+
+        frame_begin plain
+        row_popped DW_RDX
+        copy_other_args rdi, rcx, r8
 .other: mov     r8, rcx
         mov     rcx, rdi
-.large: xor     edi, edi
+        xor     edi, edi
         jmp     stub_start
         frame_end
 .end:
