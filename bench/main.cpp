@@ -137,7 +137,7 @@ void list_print(const Options &options, const RunOptions &run)
     for (const Peer &peer : peers_all())
         if (peer.missing.empty())
             printf("peer %s: %s; %s\n", peer.name.c_str(), peer.title.c_str(),
-                   peer.library ? peer.library().c_str() : "?");
+                   peer.library ? peer.library().c_str() : "in this program");
         else
             printf("peer %s: skipped: not built (package %s)\n", peer.name.c_str(),
                    peer.missing.c_str());
