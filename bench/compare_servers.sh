@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# The HTTP server example beside nginx, under the same load of wrk, in turns.
-# Each serves with one thread, and with a CPU of its own where there are two.
-# Takes about 40 seconds. Without nginx only the example is measured.
+# The HTTP server example beside nginx, or beside another build of its own, under
+# the same load of wrk, in turns. Each serves with one thread, and with a CPU of its
+# own where there are two. Takes about 40 seconds. Without nginx only the example is
+# measured.
 #
 #   BUILD  the build folder [build/MACHINE-release]
 #
@@ -17,13 +18,15 @@ build=${BUILD:-$top/build/$(uname -m)-release}
 rounds=5
 round_seconds=3
 connections=256
+other=
 
 usage() {
     cat <<END
-usage: compare_servers.sh [--rounds N] [--seconds N] [--connections N]
+usage: compare_servers.sh [--rounds N] [--seconds N] [--connections N] [--against BUILD]
   --rounds N       of each server [$rounds]
   --seconds N      of load in a round [$round_seconds]
   --connections N  at once [$connections]
+  --against BUILD  another build folder, whose http_server takes the place of nginx
 END
 }
 
@@ -45,6 +48,11 @@ while [ $# -gt 0 ]; do
         --seconds) round_seconds=$2 ;;
         --connections) connections=$2 ;;
         esac
+        shift 2
+        ;;
+    --against)
+        [ -x "${2:-}/examples/http_server" ] || fail "--against: '${2:-}/examples/http_server' is no program" 2
+        other=$2
         shift 2
         ;;
     *) fail "what is '$1'? Try --help." 2 ;;
@@ -108,20 +116,26 @@ answers() {
 
 # ---- the servers ------------------------------------------------------------------
 
-: >"$scratch/http_server"
-"${on_server_cpu[@]}" "$build/examples/http_server" --port 0 --threads 1 --max-connections 100000 \
-    >"$scratch/http_server" 2>&1 &
-pid_of[http_server]=$!
-for ((tries = 0; tries < 50; tries++)); do
-    url_of[http_server]=$(sed -n 's|^listening on \(http://[^ ]*\)$|\1|p' "$scratch/http_server")
-    [ -z "${url_of[http_server]}" ] || break
-    sleep 0.1
-done
-[ -n "${url_of[http_server]}" ] && answers "${url_of[http_server]}" ||
-    fail "the server does not come up: $(tail -n 1 "$scratch/http_server")"
-worker_of[http_server]=${pid_of[http_server]}
-title_of[http_server]=http_server
-servers=(http_server)
+# start_example SERVER BUILD
+start_example() {
+    local tries
+    : >"$scratch/$1"
+    "${on_server_cpu[@]}" "$2/examples/http_server" --port 0 --threads 1 --max-connections 100000 \
+        >"$scratch/$1" 2>&1 &
+    pid_of[$1]=$!
+    for ((tries = 0; tries < 50; tries++)); do
+        url_of[$1]=$(sed -n 's|^listening on \(http://[^ ]*\)$|\1|p' "$scratch/$1")
+        [ -z "${url_of[$1]}" ] || break
+        sleep 0.1
+    done
+    [ -n "${url_of[$1]}" ] && answers "${url_of[$1]}" ||
+        fail "the server does not come up: $(tail -n 1 "$scratch/$1")"
+    worker_of[$1]=${pid_of[$1]}
+    title_of[$1]=$1
+    servers+=("$1")
+}
+servers=()
+start_example http_server "$build"
 
 # What Debian's package installs is not in every user's PATH.
 nginx=$(command -v nginx || PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx)
@@ -194,7 +208,9 @@ child_of() {
     done
 }
 
-if [ -z "$nginx" ]; then
+if [ -n "$other" ]; then
+    start_example against "$other"
+elif [ -z "$nginx" ]; then
     echo "nginx is not installed (Debian's package nginx-light): it is left out"
 elif start_nginx; then
     worker_of[nginx]=$(child_of "${pid_of[nginx]}")
