@@ -145,9 +145,12 @@ std::string params_words(const Params &params)
     return words;
 }
 
+// Two parameters that are numbers of frames make heat maps.
+constexpr const char *DEPTH_DOWN = "resume_frames", *DEPTH_ACROSS = "pause_frames";
+
 bool is_depth(const CellResult &cell)
 {
-    return param_number(cell, "m") && param_number(cell, "c");
+    return param_number(cell, DEPTH_DOWN) && param_number(cell, DEPTH_ACROSS);
 }
 
 bool is_limit(const CellResult &cell)
@@ -388,7 +391,13 @@ void line_charts(const Page &page, const std::string &title, const std::string &
     std::set<std::string> fixed_keys = {x};
     for (const auto &param : fixed)
         fixed_keys.insert(param.first);
-    std::vector<Params> variants; // each has its dashes; none, and the first: a full line
+    // Each has its dashes, the first a full line: that without a variant, if there is one.
+    std::vector<Params> variants;
+    for (const CellResult *cell : cells)
+        if (params_without(cell->params, fixed_keys).empty()) {
+            variants.emplace_back();
+            break;
+        }
     std::map<std::pair<size_t, size_t>, Series> lines;
     std::string unit;
     for (const CellResult *cell : cells) {
@@ -398,9 +407,8 @@ void line_charts(const Page &page, const std::string &title, const std::string &
         unit = cell->metrics[0].unit;
         const Params rest = params_without(cell->params, fixed_keys);
         const auto dash = static_cast<size_t>(
-            rest.empty() ? 0
-                         : std::find(variants.begin(), variants.end(), rest) - variants.begin());
-        if (!rest.empty() && dash == variants.size())
+            std::find(variants.begin(), variants.end(), rest) - variants.begin());
+        if (dash == variants.size())
             variants.push_back(rest);
         const size_t colour = page.peers.index(cell->peer);
         Series &line = lines[{colour, dash}];
@@ -517,7 +525,7 @@ std::string heats_text(const Page &page, const Cells &cells)
         if (cell->metrics[0].unit != unit)
             continue;
         std::string title = page.peers.title(cell->peer);
-        const Params rest = params_without(cell->params, {"m", "c"});
+        const Params rest = params_without(cell->params, {DEPTH_DOWN, DEPTH_ACROSS});
         if (!rest.empty())
             title += ", " + params_words(rest);
         auto at = std::find_if(maps.begin(), maps.end(),
@@ -525,22 +533,24 @@ std::string heats_text(const Page &page, const Cells &cells)
         if (at == maps.end()) {
             at = maps.insert(maps.end(), {title, {}});
             at->second.title = title;
-            at->second.row_label = "m";
-            at->second.column_label = "c";
+            at->second.row_label = "resume";
+            at->second.column_label = "pause";
             at->second.unit = unit;
         }
         const Figure &figure = cell->metrics[0].figure;
-        const double m = *param_number(*cell, "m"), c = *param_number(*cell, "c");
-        at->second.cells.push_back({m, c, figure});
-        rows.insert(m);
-        columns.insert(c);
+        const double down = *param_number(*cell, DEPTH_DOWN),
+                     across = *param_number(*cell, DEPTH_ACROSS);
+        at->second.cells.push_back({down, across, figure});
+        rows.insert(down);
+        columns.insert(across);
         if (figure.median > 0) {
             low = std::min(low, figure.median);
             high = std::max(high, figure.median);
         }
     }
     std::string out = "<p class=\"soft\">" + html_escape(unit) +
-                      "; the same colours in all maps, darker is more.</p>\n"
+                      ", by how many frames lie above the resume (down) and the pause "
+                      "(across); the same colours in all maps, darker is more.</p>\n"
                       "<div class=\"charts heats\">\n";
     for (auto &[title, map] : maps) {
         map.rows.assign(rows.begin(), rows.end());

@@ -89,15 +89,25 @@ double step_linear(double high, int most)
     return 10 * power;
 }
 
-// ---- marks: a shape for each colour
+// ---- marks: a shape for each peer, full, hollow, or of strokes
 
-constexpr size_t COLOURS = 10;
+// Which of s0 to s9; s0 is nobody else's.
+size_t colour_class(size_t colour) { return colour == 0 ? 0 : 1 + (colour - 1) % 9; }
 
 std::string mark(size_t colour, double x, double y)
 {
+    constexpr size_t SHAPES = 15;
+    const size_t shape = colour % SHAPES;
     const std::string of_class =
-        format("class=\"%s s%zu\"", colour % COLOURS < 5 ? "full" : "hollow", colour % COLOURS);
-    switch (colour % 5) {
+        format("class=\"%s s%zu\"", shape < 5 ? "full" : "hollow", colour_class(colour));
+    if (shape >= 10) {
+        static constexpr const char *STROKES[] = {
+            "m-4 -4l8 8m0 -8l-8 8", "m0 -5v10m-5 -5h10", "m0 -5v10m-4.3 -7.5l8.6 5m0 -5l-8.6 5",
+            "m0 -5v10", "m-4 -4l8 8"};
+        return format("<path %s d=\"M%.1f %.1f%s\"/>", of_class.c_str(), x, y,
+                      STROKES[shape - 10]);
+    }
+    switch (shape % 5) {
     case 0: return format("<circle %s cx=\"%.1f\" cy=\"%.1f\" r=\"4\"/>", of_class.c_str(), x, y);
     case 1:
         return format("<rect %s x=\"%.1f\" y=\"%.1f\" width=\"7\" height=\"7\"/>",
@@ -113,7 +123,7 @@ std::string mark(size_t colour, double x, double y)
 
 std::string stroke_class(const Series &series)
 {
-    return format("curve s%zu d%zu%s", series.colour % COLOURS, series.dash % 4,
+    return format("curve s%zu d%zu%s", colour_class(series.colour), series.dash % 4,
                   series.colour == 0 ? " own" : "");
 }
 
@@ -397,7 +407,7 @@ std::string chart_lines(const LineChart &chart)
                                range_text(point.y) + " " + chart.unit) +
                    "</title>";
             if (point.y.high > point.y.low)
-                out += rule(format("range s%zu", series->colour % COLOURS).c_str(), x,
+                out += rule(format("range s%zu", colour_class(series->colour)).c_str(), x,
                             y_of(point.y.low), x,
                             y_of(std::isfinite(point.y.high) ? point.y.high : y_high));
             out += mark(series->colour, x, y) + "</g>\n";
@@ -414,7 +424,7 @@ std::string chart_lines(const LineChart &chart)
 
 std::string chart_heat(const HeatMap &map)
 {
-    constexpr double width = 220, left = 30, top = 38, pitch_y = 34;
+    constexpr double width = 230, left = 54, top = 38, pitch_y = 34;
     const double pitch_x =
         (width - left) / static_cast<double>(std::max<size_t>(1, map.columns.size()));
     const double height = top + pitch_y * static_cast<double>(map.rows.size()) + 2;

@@ -180,7 +180,8 @@ row "leaked jobs" "$([ "${jobs_left:-?}" = 0 ] && [ "$paused" = 0 ] && echo none
 # ---- what switches cost ---------------------------------------------------------
 
 heading "What a start, a pause and a resume cost"
-table='^(start_finish/(jobswitch|openssl)/args=(0|40)|pause_resume/(jobswitch|openssl)|start_pause_resume_finish/(jobswitch|openssl)/args=0)$'
+peers='(jobswitch|jobswitch-shared|openssl)'
+table="^(start_finish/$peers/args=(0|40)|pause_resume/$peers|start_pause_resume_finish/$peers/args=0)\$"
 timeout 60 "$build/bench/jobswitch-bench" --quick --filter "$table" \
     >"$scratch/table" 2>"$scratch/complaints"
 status=$?

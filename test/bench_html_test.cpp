@@ -109,7 +109,7 @@ Results results_made()
         for (const int m : {0, 1, 4, 8})
             for (const int c : {0, 1, 4, 8})
                 if (!(i == 5 && m == 4))
-                    add(depth, peers[i], {{"m", std::to_string(m)}, {"c", std::to_string(c)}},
+                    add(depth, peers[i], {{"resume_frames", std::to_string(m)}, {"pause_frames", std::to_string(c)}},
                         5.3 + m * 2.7 + c * 3.1);
     results.rows.push_back(depth);
 
@@ -117,8 +117,8 @@ Results results_made()
     for (const char *order : {"straight", "random"})
         for (const double jobs : {1., 100., 1e3, 1e4, 3e4, 1e5, 1e6})
             for (const Known &peer : peers)
-                for (const char *prefetch : {"", "off", "on"}) {
-                    if ((peer.name[0] == 'j') != (*prefetch != 0) || peer.times > 100)
+                for (const char *prefetch : {"", "yes"}) {
+                    if ((peer.name[0] != 'j' && *prefetch) || peer.times > 100)
                         continue;
                     char count[32];
                     snprintf(count, sizeof count, "%.0f", jobs);
@@ -126,7 +126,7 @@ Results results_made()
                     if (*prefetch)
                         params.emplace_back("prefetch", prefetch);
                     const double cold = jobs < 1000 ? 0 : std::log10(jobs / 500) * 22;
-                    const double own = 5 + cold * (*order == 'r' ? 1.7 : 1) / (*prefetch && prefetch[1] == 'n' ? 2.6 : 1);
+                    const double own = 5 + cold * (*order == 'r' ? 1.7 : 1) / (*prefetch ? 2.6 : 1);
                     add(crowd, {peer.name, "", std::sqrt(peer.times)}, params, own);
                     if (jobs == 1e6)
                         crowd.cells.back().metrics[0].figure.high = INFINITY;
@@ -244,7 +244,7 @@ void test_page(void **)
          {"A CPU &lt;4&gt; &amp; &quot;more&quot; ?", "0123456789ab", "2026-02-03",
           "<strong>skipped</strong>: package libabsent-dev", "a note of its own",
           "18.4 % <span class=\"flag\">wide</span>", "1 faster or better, 1 slower or worse, 1 no",
-          "\u25bc faster", "\u25b2 slower", "no difference", "the limit", "p99.99", "\u221e"})
+          "jobswitch, prefetch yes", "\u25bc faster", "\u25b2 slower", "no difference", "the limit", "p99.99", "\u221e"})
         has(text, word);
     // Headlines 2 (one is all of pause+resume), the floor 1, start+finish 3, wake 2, memory 1; lines:
     // 2 orders of crowds, 2 latencies; heat: 6 peers.
@@ -277,7 +277,7 @@ void test_little(void **)
         RowResult zero = row_of("zero", "zeros", "g", "ns");
         add(zero, peers[0], {}, 0);
         add(zero, peers[1], {}, 0);
-        add(zero, peers[0], {{"m", "0"}, {"c", "0"}}, 0);
+        add(zero, peers[0], {{"resume_frames", "0"}, {"pause_frames", "0"}}, 0);
         for (const char *n : {"1", "10", "100"})
             add(zero, peers[0], {{"n", n}}, 0);
         results.rows.push_back(zero);
