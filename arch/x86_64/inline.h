@@ -80,7 +80,9 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
         "st(7)" JOBSWITCH_STUB_AVX512 JOBSWITCH_STUB_APX
 
 /* The answer; *payload is the handle with JOBSWITCH_PAUSE, what the job returned
- * with JOBSWITCH_FINISH. */
+ * with JOBSWITCH_FINISH. Jumps are much of what a switch costs: a job that is
+ * resumed is expected to pause again, and a pause to be resumed, so that those take
+ * none here. */
 JOBSWITCH_INLINE int
 jobswitch_stub_start(int (*func)(void *), const void *args, size_t size,
                      uintptr_t *payload)
@@ -107,7 +109,7 @@ jobswitch_stub_resume(jobswitch_job *handle, uintptr_t *payload)
                        "+D"(handle)
                      :
                      : "rsi", "rcx", JOBSWITCH_STUB_CLOBBERS);
-    return paused ? JOBSWITCH_PAUSE : (int)answer;
+    return __builtin_expect(paused, 1) ? JOBSWITCH_PAUSE : (int)answer;
 }
 
 JOBSWITCH_INLINE int jobswitch_stub_pause(void)
@@ -130,7 +132,7 @@ JOBSWITCH_INLINE int jobswitch_stub_pause(void)
                      : "=@ccz"(resumed), "=&a"(answer)
                      :
                      : "rdx", "rdi", "rsi", "rcx", JOBSWITCH_STUB_CLOBBERS);
-    return resumed ? 1 : (int)answer;
+    return __builtin_expect(resumed, 1) ? 1 : (int)answer;
 #endif
 }
 
