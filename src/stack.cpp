@@ -259,41 +259,62 @@ static stack_slab *slab_add(stack_source &source, const stack_shape &shape)
 
 // Advice for many ranges at once, to ourselves; where the kernel does not
 // know that, one by one.
-static bool advise(iovec *ranges, size_t count, int advice)
-{
-    static std::atomic<bool> missing{valgrind_build};
-    if (count > 4 && !missing.load(std::memory_order_relaxed)) {
+class adviser {
+public:
+    adviser() = default;
+    adviser(const adviser &) = delete;
+    adviser &operator=(const adviser &) = delete;
+    ~adviser()
+    {
+        if (self >= 0)
+            close(self);
+    }
+    bool advise(const iovec *ranges, size_t count, int advice)
+    {
+        if (count > few && advise_at_once(ranges, count, advice))
+            return true;
+        for (size_t i = 0; i < count; i++)
+            if (madvise(ranges[i].iov_base, ranges[i].iov_len, advice) != 0)
+                return false;
+        return true;
+    }
+
+private:
+    static constexpr size_t few = 4; // for which a descriptor does not pay
+    int self = -1; // a descriptor of this process, once it is needed
+
+    bool advise_at_once(const iovec *ranges, size_t count, int advice)
+    {
+        static std::atomic<bool> missing{valgrind_build};
+        if (missing.load(std::memory_order_relaxed))
+            return false;
+        if (self < 0)
+            self = int(syscall(SYS_pidfd_open, getpid(), 0));
+        long advised = self < 0 ? -1
+                                : syscall(SYS_process_madvise, self, ranges, count,
+                                          advice, 0);
+        if (advised < 0) {
+            if (errno == ENOSYS || (self >= 0 && errno == EPERM))
+                missing = true;
+            return false;
+        }
         size_t bytes = 0;
         for (size_t i = 0; i < count; i++)
             bytes += ranges[i].iov_len;
-        int self = int(syscall(SYS_pidfd_open, getpid(), 0));
-        if (self < 0 && errno == ENOSYS)
-            missing = true;
-        if (self >= 0) {
-            long advised =
-                syscall(SYS_process_madvise, self, ranges, count, advice, 0);
-            if (advised < 0 && (errno == ENOSYS || errno == EPERM))
-                missing = true;
-            close(self);
-            if (advised >= 0 && size_t(advised) == bytes)
-                return true;
-        }
+        return size_t(advised) == bytes;
     }
-    for (size_t i = 0; i < count; i++)
-        if (madvise(ranges[i].iov_base, ranges[i].iov_len, advice) != 0)
-            return false;
-    return true;
-}
+};
 
 static bool install_guards(stack_slab *slab, unsigned char *from, size_t count)
 {
+    adviser kernel;
     iovec guards[batch_most];
     size_t guard_bytes = slab->stride - slab->stack_bytes;
     while (count) {
         size_t filled = 0;
         for (; filled < batch_most && filled < count; filled++)
             guards[filled] = {from + filled * slab->stride, guard_bytes};
-        if (!advise(guards, filled, advice_guard_install))
+        if (!kernel.advise(guards, filled, advice_guard_install))
             return false;
         from += filled * slab->stride;
         count -= filled;
@@ -484,6 +505,7 @@ static void discard_locked(iovec *ranges, size_t count)
 
 void stack_discard(const stack_source &source, void *const *tops, size_t count)
 {
+    adviser kernel;
     iovec ranges[batch_most];
     size_t filled = 0;
     for (size_t i = 0; i < count; i++) {
@@ -492,7 +514,7 @@ void stack_discard(const stack_source &source, void *const *tops, size_t count)
             ranges[filled++] = {range.low, range.bytes};
         }
         if (filled == batch_most || (filled && i + 1 == count)) {
-            if (!advise(ranges, filled, MADV_DONTNEED))
+            if (!kernel.advise(ranges, filled, MADV_DONTNEED))
                 discard_locked(ranges, filled);
             filled = 0;
         }
