@@ -57,6 +57,14 @@ std::string hypervisor()
     std::string text;
     for (const char *c = name; *c > ' ' && *c < 127; c++)
         text += *c;
+    // By the names that people know them by, as far as those differ.
+    for (const auto &[signature, known] : {std::pair("KVMKVMKVM", "KVM"),
+                                           std::pair("XenVMMXenVMM", "Xen"),
+                                           std::pair("VMwareVMware", "VMware"),
+                                           std::pair("Microsoft", "Hyper-V"),
+                                           std::pair("TCGTCGTCGTCG", "QEMU")})
+        if (text == signature)
+            return known;
     if (!text.empty())
         return text;
 #endif

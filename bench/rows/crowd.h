@@ -5,49 +5,10 @@
 #define BENCH_ROWS_CROWD_H
 
 #include <memory>
-#include <string>
 #include <utility>
 
+#include "crowd_cells.h"
 #include "peer.h"
-
-constexpr Row row_crowd = {
-    .key = "crowd",
-    .title = "pause+resume, a crowd of jobs",
-    .group = "crowd",
-    .unit = "ns a round trip (2 switches)",
-    .note = "Each of so many paused jobs is resumed and pauses again, one after the "
-            "other; each touches its own stack. Handles lie in the order of the "
-            "visits, as in an event loop's list of what is ready. prefetch=yes: the job "
-            "16 places ahead is named to the runtime before each resume.",
-    .order = 200,
-};
-
-// A page of stack or two, page tables, and what a peer keeps beside them.
-constexpr uint64_t CROWD_BYTES_PER_JOB = 10000;
-
-// Calls add(cell, count, random) for each crowd; the cell lacks what is the peer's.
-template <typename F> void crowd_cells(const Scale &scale, F add)
-{
-    const size_t most = scale.of<size_t>(1000, 10000, 1000000);
-    for (const size_t count : {1, 100, 1000, 10000, 30000, 100000, 1000000})
-        for (const bool random : {false, true}) {
-            if (count > most || (count == 1 && random))
-                continue;
-            Cell cell;
-            cell.params = {{"jobs", std::to_string(count)},
-                           {"order", random ? "random" : "straight"}};
-            cell.quantum = count;
-            // After another peer's thousand has run, the first tens of passes take
-            // up to twenty times as long: all of a short batch, and nothing of a
-            // long one (100 ms). Why it lasts so long is not known: there are too
-            // few lines and pages for that to be one reload of each.
-            cell.own_process = count >= 1000;
-            cell.rounds = count >= 1000000 ? 3 : count >= 10000 ? 6 : 0;
-            cell.processes = count >= 1000000 ? 1 : 0; // a minute
-            cell.memory_bytes = count * CROWD_BYTES_PER_JOB;
-            add(std::move(cell), count, random);
-        }
-}
 
 template <typename R> struct Crowd {
     using Job = typename R::Job;
@@ -76,7 +37,7 @@ template <typename R> struct Crowd {
             return failure;
         const R runtime;
         int ret = 0;
-        jobs.assign(count + AHEAD, nullptr);
+        jobs.assign(count + CROWD_AHEAD, nullptr);
         for (size_t i = 0; i < count; i++)
             if (runtime.start(&jobs[i], &ret, job_in_crowd, nullptr, 0) != R::PAUSE)
                 return "a job could not be started";
@@ -96,7 +57,6 @@ template <typename R> struct Crowd {
     }
 
     // The handles beyond the end are NULL.
-    static constexpr size_t AHEAD = 16;
     BENCH_LOOP static bool visit_prefetching(Job **const begin, Job **const end,
                                              uint64_t count)
     {
@@ -105,7 +65,7 @@ template <typename R> struct Crowd {
         for (; count > 0; count--)
             for (Job **job = begin; job != end; job++) {
                 if constexpr (R::HAS_PREFETCH)
-                    runtime.prefetch(job[AHEAD]);
+                    runtime.prefetch(job[CROWD_AHEAD]);
                 if (runtime.resume(job, &ret, job_in_crowd) != R::PAUSE)
                     return false;
             }
@@ -114,12 +74,10 @@ template <typename R> struct Crowd {
 
     Batch run(uint64_t operations)
     {
-        const size_t size = jobs.size() - AHEAD;
+        const size_t size = jobs.size() - CROWD_AHEAD;
         const uint64_t count = operations / size;
-        for (size_t i = size; random && i > 1; i--) {
-            seed = seed * 6364136223846793005u + 1442695040888963407u;
-            std::swap(jobs[i - 1], jobs[(seed >> 33) % i]);
-        }
+        if (random)
+            crowd_shuffle(jobs.data(), size, seed);
         const uint64_t begin = ticks_now();
         if (!(prefetch ? visit_prefetching : visit)(jobs.data(), jobs.data() + size, count))
             return {0, "a job did not pause"};
@@ -132,7 +90,7 @@ template <typename R> struct Crowd {
     {
         const R runtime;
         told = true;
-        jobs.resize(jobs.size() - AHEAD);
+        jobs.resize(jobs.size() - CROWD_AHEAD);
         for (Job *&job : jobs) {
             int ret = 0;
             if (runtime.resume(&job, &ret, job_in_crowd) != R::FINISH)
