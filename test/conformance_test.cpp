@@ -1,0 +1,904 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Proves a CPU port: what src/context.h promises, on bare contexts, and what
+// the two entry functions owe their callers. Of the CPU it knows src/context.h
+// and arch/<cpu>/conformance.h, which gives
+//
+//   cpu::saved             the callee-saved registers but the stack pointer; of
+//                          each its name and the bits that are preserved. One
+//                          of 128 bits is two, "v20" and "v20 high"
+//   cpu::entry_alignment, entry_remainder
+//                          the stack pointer where a function is entered:
+//                          so much more than a multiple of that
+//   cpu::switch_stack_bytes how far below its caller's stack pointer
+//                          context_switch may write
+//   cpu::flags_mask, flags_value
+//                          of the flags' register: what the ABI fixes at calls
+//                          and returns. A mask of 0: nothing
+//   cpu::fp_control(), set_fp_control()
+//                          the control words of floating point, without what
+//                          arithmetic sets
+//   cpu::fp_controls       values of them, the first as a thread begins
+//   cpu::property_type, property_bits
+//                          of .note.gnu.property. No bits: no such note
+//   cpu::is_landing_pad()  whether a function may begin so
+//
+// and two routines in assembly:
+//
+//   void conformance_call(call *)
+//                          calls call->target(args...) on the stack at
+//                          call->sp, with `before` in the callee-saved
+//                          registers and `noise` in all others; whatever call
+//                          comes back is noted in conformance_now, by which the
+//                          routine finds its own stack again: so a register
+//                          that was not preserved, the stack pointer too, does
+//                          no harm until it has been named
+//   int conformance_entry(void *arg)
+//                          a function for context_make: stores the stack
+//                          pointer, the flags and the frame pointer (0 where the
+//                          ABI has none) in conformance_seen and jumps to
+//                          conformance_entered(arg)
+//
+// TEST_SEED: the seed of the random patterns; TEST_SCALE divides the number of
+// switches. Unwinding at each single instruction is test/unwind_test.cpp's.
+#include "jobswitch/jobswitch.h"
+
+#if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN) || defined(JOBSWITCH_VALGRIND)
+
+#include <stdio.h>
+
+int main()
+{
+    puts("sanitizers and Valgrind do not know these stacks");
+    return 77;
+}
+
+#else
+
+#include <cstdarg>
+#include <exception>
+#include <glob.h>
+#include <inttypes.h>
+#include <link.h>
+#include <stdexcept>
+#include <string>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unwind.h>
+
+#include "conformance.h"
+#include "context.h"
+#include "support.h"
+
+static constexpr unsigned saved_count = sizeof cpu::saved / sizeof *cpu::saved;
+
+// All of 8 bytes on every CPU, so the offsets are the same.
+struct call {
+    uint64_t target;
+    uint64_t args[5];
+    uint64_t result[2];
+    uint64_t sp; // where the call is made
+    uint64_t sp_after;
+    uint64_t flags; // after it
+    uint64_t home;  // conformance_call's own stack pointer
+    uint64_t noise;
+    uint64_t before[saved_count];
+    uint64_t after[saved_count];
+};
+static_assert(offsetof(call, args) == 8 && offsetof(call, result) == 48 &&
+              offsetof(call, sp) == 64 && offsetof(call, sp_after) == 72 &&
+              offsetof(call, flags) == 80 && offsetof(call, home) == 88 &&
+              offsetof(call, noise) == 96 && offsetof(call, before) == 104 &&
+              offsetof(call, after) == 104 + 8 * saved_count);
+
+extern "C" {
+[[gnu::visibility("hidden")]] call *conformance_now;
+[[gnu::visibility("hidden")]] uint64_t conformance_seen[3];
+void conformance_call(call *);
+int conformance_entry(void *);
+[[gnu::visibility("hidden")]] int conformance_entered(void *);
+}
+
+// ---- what is wrong -----------------------------------------------------------------
+
+// From any stack; shown at the end of the test. After the first nothing is to be
+// relied on, so contexts go home.
+static unsigned long wrong;
+static char first_wrong[300];
+
+[[gnu::format(printf, 1, 2)]] static void report(const char *format, ...)
+{
+    if (wrong++)
+        return;
+    va_list values;
+    va_start(values, format);
+    vsnprintf(first_wrong, sizeof first_wrong, format, values);
+    va_end(values);
+}
+static void verify()
+{
+    if (wrong)
+        fail_msg("%lu times wrong; first: %s", wrong, first_wrong);
+}
+#define CHECK(condition)                                                       \
+    do {                                                                       \
+        if (!(condition))                                                      \
+            report("line %d: not so: %s", __LINE__, #condition);               \
+    } while (0)
+
+static uint64_t random_state;
+static uint64_t random_word()
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state * 0x2545f4914f6cdd1d;
+}
+static unsigned random_below(unsigned n) { return unsigned((random_word() >> 33) % n); }
+
+static uint64_t word_of(const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); }
+
+// ---- calls -------------------------------------------------------------------------
+
+// Words beside something, which nobody is to touch.
+template <unsigned count> struct guard {
+    uint64_t words[count];
+    static constexpr uint64_t filling = 0x5a5a'0000'0000'0000;
+    void fill()
+    {
+        for (unsigned i = 0; i < count; i++)
+            words[i] = filling + i;
+    }
+    // How far from their end, and from their start, words are not as filled
+    unsigned touched_from_end() const
+    {
+        for (unsigned i = 0; i < count; i++)
+            if (words[i] != filling + i)
+                return count - i;
+        return 0;
+    }
+    unsigned touched_from_start() const
+    {
+        for (unsigned i = count; i > 0; i--)
+            if (words[i - 1] != filling + i - 1)
+                return i;
+        return 0;
+    }
+};
+
+// Where calls are made: on the caller's stack, between words that are watched. The
+// room is what the function called, and what it calls, may need.
+template <unsigned room_bytes> struct call_site {
+    alignas(64) unsigned char room[room_bytes];
+    guard<32> below;
+    alignas(64) guard<16> above;
+};
+
+static void fill_call(call &c)
+{
+    c.noise = random_word();
+    for (unsigned i = 0; i < saved_count; i++) {
+        c.before[i] = random_word() & cpu::saved[i].bits;
+        c.after[i] = ~c.before[i];
+    }
+    c.sp_after = 0;
+}
+
+static void check_call(const call &c, const char *what, unsigned who)
+{
+    for (unsigned i = 0; i < saved_count; i++)
+        if ((c.after[i] & cpu::saved[i].bits) != c.before[i])
+            report("%s did not preserve %s in context %u: %" PRIx64 ", not %" PRIx64, what,
+                   cpu::saved[i].name, who, c.after[i], c.before[i]);
+    if (c.sp_after != c.sp)
+        report("%s did not preserve the stack pointer in context %u: %" PRIx64
+               ", not %" PRIx64, what, who, c.sp_after, c.sp);
+    if ((c.flags & cpu::flags_mask) != cpu::flags_value)
+        report("%s returned with flags %" PRIx64 " in context %u", what, c.flags, who);
+}
+
+static int (*entered)(void *); // what runs in a fresh context
+
+int conformance_entered(void *arg)
+{
+    if (conformance_seen[0] % cpu::entry_alignment != cpu::entry_remainder)
+        report("a context's function is entered with a stack pointer of %" PRIx64,
+               conformance_seen[0]);
+    if ((conformance_seen[1] & cpu::flags_mask) != cpu::flags_value)
+        report("a context's function is entered with flags %" PRIx64, conformance_seen[1]);
+    return entered(arg);
+}
+
+// ---- contexts ----------------------------------------------------------------------
+
+static constexpr unsigned places = 25;
+static constexpr size_t stack_bytes = 64 * 1024;
+// The last bytes are a guard above the last stack.
+alignas(4096) static unsigned char stacks[places][stack_bytes + 128];
+
+enum class state { idle, fresh, paused, running };
+struct place {
+    guard<8> before;
+    context ctx;
+    guard<8> after;
+    state now;
+    call *paused_in;
+};
+// The hub, where a test itself stands, has no stack of its own here; but it may
+// stand on the one in the middle, which is nobody else's.
+static place contexts[places + 1];
+static constexpr unsigned middle = places / 2, hub = places;
+
+// A multiple of 64, and now and then of no more
+static unsigned char *stack_top(unsigned k)
+{
+    auto top = reinterpret_cast<uintptr_t>(stacks[k] + stack_bytes) & ~uintptr_t(127);
+    return reinterpret_cast<unsigned char *>(top - (k & 1 ? 64 : 0));
+}
+
+static void check_beside(unsigned k)
+{
+    if (contexts[k].before.touched_from_end() || contexts[k].after.touched_from_start())
+        report("words beside context %u were written", k);
+}
+
+// Makes it, and looks at what was written.
+static void make(unsigned k, int (*function)(void *), void *arg)
+{
+    constexpr unsigned watched = 256, written = 64, above = 64;
+    unsigned char *top = stack_top(k), *low = top - watched;
+    place &p = contexts[k];
+    p.before.fill();
+    p.after.fill();
+    memset(&p.ctx, 0x77, sizeof p.ctx);
+    memset(low, 0xa5, watched + above);
+    context_make(&p.ctx, top, function, arg);
+    for (unsigned i = 0; i < watched + above; i++)
+        if ((i < watched - written || i >= watched) && low[i] != 0xa5)
+            report("context_make wrote the byte at the stack's end %+d",
+                   int(i) - int(watched));
+    check_beside(k);
+    CHECK(p.ctx.link == &p.ctx);
+    CHECK(p.ctx.child == nullptr);
+    auto sp = static_cast<unsigned char *>(context_stack_pointer(&p.ctx));
+    CHECK(sp <= top && sp >= top - written);
+    p.now = state::fresh;
+}
+
+
+static void reset()
+{
+    wrong = 0;
+    random_state = 20240229;
+    if (const char *text = getenv("TEST_SEED"))
+        random_state = strtoull(text, nullptr, 10);
+    random_state = random_state * 0x9e3779b97f4a7c15 + 1;
+    for (place &p : contexts) {
+        memset(&p, 0, sizeof p);
+        p.before.fill();
+        p.after.fill();
+    }
+}
+
+static unsigned place_of(const void *arg)
+{
+    for (unsigned k = 0; k < places; k++)
+        if (arg == &contexts[k])
+            return k;
+    report("a context's function is given %p", arg);
+    return 0;
+}
+
+static bool stands_on(unsigned k)
+{
+    auto here = static_cast<unsigned char *>(__builtin_frame_address(0));
+    return here > stacks[k] && here < stack_top(k);
+}
+
+// The library's own contexts end in the library: the linker sends all calls here.
+static void (*ended)(unsigned k, int value);
+extern "C" {
+[[noreturn]] void __real_context_ended(context *, int);
+[[noreturn]] void __wrap_context_ended(context *, int);
+}
+void __wrap_context_ended(context *c, int value)
+{
+    for (unsigned k = 0; k < places; k++)
+        if (c == &contexts[k].ctx) {
+            if (!stands_on(k))
+                report("the end of context %u is not told on its stack", k);
+            contexts[k].now = state::idle;
+            ended(k, value);
+            abort();
+        }
+    __real_context_ended(c, value);
+}
+
+// ---- switches in random order, against a model ---------------------------------------
+
+// What is on its way, from whom to whom.
+static struct {
+    unsigned from, to;
+    transfer sent;
+    uint64_t fp_control;
+    int value; // that a context returns
+} model;
+static unsigned long switches_left, begun, resumed, ends;
+
+// Has control arrived where it was sent?
+static void check_arrival(unsigned me)
+{
+    if (model.to != me)
+        report("context %u goes on, not %u", me, model.to);
+    if (cpu::fp_control() != model.fp_control)
+        report("the FP control words changed on the way: %" PRIx64 ", not %" PRIx64,
+               cpu::fp_control(), model.fp_control);
+    check_beside(model.from);
+    check_beside(me);
+    contexts[me].now = state::running;
+}
+
+static bool is_over() { return switches_left == 0 || wrong; }
+
+// Who goes on when `me` leaves: at last the hub has the others end.
+static unsigned pick(unsigned me)
+{
+    if (!is_over())
+        for (;;) {
+            unsigned to = random_below(places + 1);
+            if (to != me && to != middle)
+                return to;
+        }
+    if (me == hub)
+        for (unsigned k = 0; k < places; k++)
+            if (contexts[k].now == state::paused)
+                return k;
+    return hub;
+}
+
+// Gets `to` ready, and the model.
+static void depart(unsigned me, unsigned to)
+{
+    place &p = contexts[to];
+    conformance_now = p.paused_in;
+    if (p.now == state::idle) {
+        make(to, conformance_entry, &p);
+        conformance_now = contexts[me].paused_in; // if it comes back here at once
+    } else {
+        uint64_t sp = word_of(context_stack_pointer(&p.ctx));
+        CHECK(sp <= p.paused_in->sp && sp >= p.paused_in->sp - cpu::switch_stack_bytes);
+    }
+    model.from = me;
+    model.to = to;
+    model.sent = {uintptr_t(random_word()), uintptr_t(random_word())};
+    model.fp_control =
+        cpu::fp_controls[random_below(sizeof cpu::fp_controls / sizeof *cpu::fp_controls)];
+    cpu::set_fp_control(model.fp_control);
+    if (switches_left)
+        switches_left--;
+}
+
+[[gnu::noinline]] static void go(unsigned me, unsigned to)
+{
+    call_site<1024> site;
+    site.below.fill();
+    site.above.fill();
+    call c;
+    fill_call(c);
+    c.sp = word_of(&site.above);
+    c.target = word_of(reinterpret_cast<const void *>(&context_switch));
+    contexts[me].paused_in = &c;
+    depart(me, to);
+    contexts[me].now = state::paused;
+    c.args[0] = word_of(&contexts[me].ctx);
+    c.args[1] = word_of(&contexts[to].ctx);
+    c.args[2] = model.sent.answer;
+    c.args[3] = model.sent.payload;
+    conformance_call(&c);
+    check_arrival(me);
+    check_call(c, "context_switch", me);
+    if (c.result[0] != model.sent.answer || c.result[1] != model.sent.payload)
+        report("context %u is sent %" PRIx64 " and %" PRIx64 ", not %" PRIx64
+               " and %" PRIx64, me, c.result[0], c.result[1], uint64_t(model.sent.answer),
+               uint64_t(model.sent.payload));
+    if (site.above.touched_from_start())
+        report("words above the stack pointer of context %u were written", me);
+    if (site.below.touched_from_end() > (cpu::switch_stack_bytes + 7) / 8)
+        report("%u words below the stack pointer of context %u were written",
+               site.below.touched_from_end(), me);
+    resumed++;
+}
+
+static int walker(void *arg)
+{
+    unsigned me = place_of(arg);
+    if (conformance_seen[2] != 0)
+        report("frame pointers go on from the first frame, to %" PRIx64, conformance_seen[2]);
+    check_arrival(me);
+    if (!stands_on(me))
+        report("context %u does not run on its stack", me);
+    begun++;
+    for (unsigned turns = random_below(20); turns && !is_over(); turns--)
+        go(me, pick(me));
+    model.from = me;
+    return model.value = int(random_word() >> 16);
+}
+
+[[noreturn]] static void walker_ended(unsigned me, int value)
+{
+    if (me != model.from || value != model.value)
+        report("context %u ends with %d, not %u with %d", me, value, model.from,
+               model.value);
+    ends++;
+    unsigned to = pick(me);
+    contexts[me].paused_in = nullptr;
+    depart(me, to);
+    context_jump(&contexts[to].ctx, model.sent);
+}
+
+static void run_model()
+{
+    uint64_t control = cpu::fp_control();
+    entered = walker;
+    ended = walker_ended;
+    begun = resumed = ends = 0;
+    switches_left = scaled(20000ul);
+    contexts[hub].now = state::running;
+    for (;;) {
+        unsigned to = pick(hub);
+        if (to == hub || wrong)
+            break;
+        go(hub, to);
+    }
+    cpu::set_fp_control(control);
+}
+
+static void check_model()
+{
+    verify();
+    for (const place &p : contexts)
+        assert_true(p.now == state::idle || &p == &contexts[hub] || &p == &contexts[middle]);
+    assert_true(begun == ends && begun > scaled(500ul) && resumed > scaled(5000ul));
+}
+
+// The thread's own stack lies above those here.
+static void test_switches(void **)
+{
+    reset();
+    run_model();
+    check_model();
+}
+
+static context outside;
+static int runs_model(void *arg)
+{
+    unsigned me = place_of(arg);
+    if (!stands_on(me))
+        report("context %u does not run on its stack", me);
+    run_model();
+    context_switch(&contexts[me].ctx, &outside, {});
+    abort();
+}
+static void test_switches_between_stacks(void **)
+{
+    reset();
+    make(middle, conformance_entry, &contexts[middle]);
+    entered = runs_model;
+    context_switch(&outside, &contexts[middle].ctx, {});
+    check_model();
+}
+
+// ---- unwinding -----------------------------------------------------------------------
+
+// A context that these tests begin and that goes back to the hub
+static void leave(unsigned me) { context_switch(&contexts[me].ctx, &contexts[hub].ctx, {}); }
+static void enter(unsigned k)
+{
+    contexts[k].now = state::running;
+    context_switch(&contexts[hub].ctx, &contexts[k].ctx, {});
+}
+static int end_value[places];
+[[noreturn]] static void ended_to_hub(unsigned me, int value)
+{
+    end_value[me] = value;
+    context_jump(&contexts[hub].ctx, {});
+}
+static void begin(unsigned k, int (*function)(void *))
+{
+    make(k, conformance_entry, &contexts[k]);
+    entered = function;
+    ended = ended_to_hub;
+    end_value[k] = -1;
+    enter(k);
+}
+
+static unsigned destroyed;
+struct counted {
+    ~counted() { destroyed++; }
+};
+// Who handles an exception. The C++ runtime keeps one list of those for the thread,
+// so nobody else is to run while one does.
+static unsigned handling;
+static constexpr unsigned nobody = places, rounds = 3;
+
+// Throws, catches, throws again, and leaves wherever it can.
+static int thrower(void *arg)
+{
+    unsigned me = place_of(arg);
+    const std::string text = "thrown in " + std::to_string(me);
+    int caught = 0;
+    for (unsigned i = 0; i < rounds; i++)
+        try {
+            counted outer;
+            leave(me);
+            try {
+                counted inner;
+                leave(me);
+                throw std::runtime_error(text);
+            } catch (const std::runtime_error &e) {
+                handling = me;
+                leave(me);
+                caught += e.what() == text;
+                throw;
+            }
+        } catch (const std::exception &e) {
+            leave(me);
+            caught += e.what() == text;
+            handling = nobody;
+        }
+    return caught;
+}
+
+static void test_exceptions(void **)
+{
+    reset();
+    destroyed = 0;
+    handling = nobody;
+    static const unsigned throwers[] = {3, 20, 7};
+    unsigned left = 0, turns = 0;
+    for (unsigned k : throwers) {
+        begin(k, thrower);
+        left++;
+    }
+    while (left && turns < 1000) {
+        unsigned k = handling == nobody ? throwers[turns % 3] : handling;
+        turns++;
+        if (contexts[k].now != state::idle) {
+            enter(k);
+            left -= contexts[k].now == state::idle;
+        }
+    }
+    verify();
+    assert_int_equal(left, 0);
+    assert_int_equal(destroyed, 3 * rounds * 2);
+    for (unsigned k : throwers)
+        assert_int_equal(end_value[k], 2 * rounds);
+}
+
+// What a walk has met.
+static struct {
+    int code;
+    unsigned frames;
+    bool body, starter, starter_first;
+} walked;
+extern "C" [[gnu::noinline]] int conformance_walks(void *);
+extern "C" [[gnu::noinline]] void conformance_starts(unsigned, bool);
+
+static _Unwind_Reason_Code walk_step(_Unwind_Context *frame, void *)
+{
+    if (walked.frames++ == 100)
+        return _URC_NORMAL_STOP;
+    uintptr_t ip = _Unwind_GetIP(frame), function = ip ? _Unwind_GetRegionStart(frame) : 0;
+    walked.body |= function == reinterpret_cast<uintptr_t>(&conformance_walks);
+    walked.starter |= function == reinterpret_cast<uintptr_t>(&conformance_starts);
+    walked.starter_first |= walked.starter && !walked.body;
+    return _URC_NO_REASON;
+}
+static void walk()
+{
+    walked = {};
+    walked.code = _Unwind_Backtrace(walk_step, nullptr);
+}
+
+// At first of its own, then as a child of the hub.
+int conformance_walks(void *arg)
+{
+    unsigned me = place_of(arg);
+    walk();
+    leave(me);
+    walk();
+    leave(me);
+    return 0;
+}
+void conformance_starts(unsigned k, bool linked)
+{
+    if (!linked)
+        return begin(k, conformance_walks);
+    contexts[k].ctx.link = &contexts[hub].ctx;
+    contexts[hub].ctx.child = &contexts[k].ctx;
+    enter(k);
+    contexts[hub].ctx.child = nullptr;
+    contexts[k].ctx.link = &contexts[k].ctx;
+    asm volatile("");
+}
+
+static void test_walks(void **)
+{
+    reset();
+    for (unsigned k = 0; k < 2; k++) { // both kinds of a stack's end
+        conformance_starts(k, false);
+        assert_int_equal(walked.code, _URC_END_OF_STACK);
+        assert_true(walked.body);
+        assert_false(walked.starter);
+        assert_in_range(walked.frames, 3, 6);
+        conformance_starts(k, true);
+        assert_int_equal(walked.code, _URC_END_OF_STACK);
+        assert_true(walked.body && walked.starter && !walked.starter_first);
+        enter(k);
+    }
+    verify();
+}
+
+// ---- the entry functions ---------------------------------------------------------------
+
+static constexpr unsigned job_count = 10;
+struct job_order {
+    unsigned number, pauses;
+};
+static struct {
+    jobswitch_job *handle;
+    call *paused_in;
+    unsigned pauses_left;
+    int value;
+} jobs[job_count];
+static call *starter_call;
+
+static void check_control(const char *where)
+{
+    if (cpu::fp_control() != model.fp_control)
+        report("the FP control words changed on the way %s: %" PRIx64 ", not %" PRIx64,
+               where, cpu::fp_control(), model.fp_control);
+}
+static void change_control()
+{
+    model.fp_control =
+        cpu::fp_controls[random_below(sizeof cpu::fp_controls / sizeof *cpu::fp_controls)];
+    cpu::set_fp_control(model.fp_control);
+}
+
+static int job_body(void *arg)
+{
+    job_order o = *static_cast<job_order *>(arg);
+    check_control("to a new job");
+    for (unsigned i = 0; i < o.pauses; i++) {
+        call_site<16384> site;
+        call c;
+        site.above.fill();
+        fill_call(c);
+        c.target = word_of(reinterpret_cast<const void *>(&jobswitch_pause_job));
+        c.sp = word_of(&site.above);
+        jobs[o.number].paused_in = &c;
+        conformance_now = starter_call;
+        change_control();
+        conformance_call(&c);
+        check_control("to a job");
+        check_call(c, "jobswitch_pause_job", o.number);
+        if (int(c.result[0]) != 1)
+            report("a pause returns %d", int(c.result[0]));
+        if (site.above.touched_from_start())
+            report("words above the stack pointer of a job were written");
+    }
+    conformance_now = starter_call;
+    change_control();
+    return jobs[o.number].value = int(random_word() >> 16);
+}
+
+static void start_or_resume(unsigned k)
+{
+    auto &j = jobs[k];
+    call_site<32768> site;
+    call c;
+    int ret = -1;
+    site.above.fill();
+    fill_call(c);
+    bool fresh = !j.handle;
+    if (fresh)
+        j.pauses_left = random_below(6);
+    job_order o = {k, j.pauses_left};
+    starter_call = &c;
+    conformance_now = fresh ? &c : j.paused_in;
+    c.target = word_of(reinterpret_cast<const void *>(&jobswitch_start_job));
+    c.sp = word_of(&site.above);
+    c.args[0] = word_of(&j.handle);
+    c.args[1] = word_of(&ret);
+    c.args[2] = word_of(reinterpret_cast<const void *>(&conformance_entry));
+    c.args[3] = word_of(&o);
+    c.args[4] = sizeof o;
+    change_control();
+    conformance_call(&c);
+    check_control("to the starter");
+    check_call(c, "jobswitch_start_job", k);
+    if (site.above.touched_from_start())
+        report("words above the starter's stack pointer were written");
+    int answer = int(c.result[0]);
+    if (j.pauses_left ? answer != JOBSWITCH_PAUSE || ret != -1 || !j.handle
+                      : answer != JOBSWITCH_FINISH || ret != j.value || j.handle)
+        report("a job with %u pauses left answers %d, returns %d", j.pauses_left, answer,
+               ret);
+    if (j.pauses_left)
+        j.pauses_left--;
+}
+
+static void test_entry_functions(void **)
+{
+    reset();
+    uint64_t control = cpu::fp_control();
+    entered = job_body;
+    for (unsigned long i = scaled(3000ul); i && !wrong; i--)
+        start_or_resume(random_below(job_count));
+    for (unsigned k = 0; k < job_count; k++)
+        while (jobs[k].handle && !wrong)
+            start_or_resume(k);
+    cpu::set_fp_control(control);
+    verify();
+    jobswitch_cleanup_thread();
+}
+
+// ---- the port's objects ------------------------------------------------------------------
+
+// What has to be in them, as functions.
+static const char *const contract[] = {"context_make", "context_switch", "context_jump",
+                                       "context_stack_pointer", "context_shadow_stack"};
+static unsigned contract_seen;
+
+using header = ElfW(Ehdr);
+using section = ElfW(Shdr);
+using symbol = ElfW(Sym);
+
+// Functions in the order of their addresses, without gaps that alignment does not
+// account for; hidden but for the public ones, and with a landing pad where others
+// may call them.
+static void check_functions(const char *path, const unsigned char *file,
+                            const section *sections, unsigned at, const section &table)
+{
+    const section &code = sections[at];
+    auto symbols = reinterpret_cast<const symbol *>(file + table.sh_offset);
+    auto names = reinterpret_cast<const char *>(file + sections[table.sh_link].sh_offset);
+    for (uint64_t place = 0; place < code.sh_size;) {
+        const symbol *next = nullptr;
+        for (const symbol *s = symbols; s < symbols + table.sh_size / sizeof *s; s++)
+            if (s->st_shndx == at && (s->st_info & 15) == STT_FUNC && s->st_value >= place &&
+                (!next || s->st_value < next->st_value))
+                next = s;
+        uint64_t gap = (next ? next->st_value : code.sh_size) - place;
+        if (gap > code.sh_addralign)
+            report("%s: %" PRIu64 " bytes of code from %" PRIx64 " on are in no function",
+                   path, gap, place);
+        if (!next)
+            break;
+        const char *name = names + next->st_name;
+        place = next->st_value + next->st_size;
+        if (next->st_size == 0 || place > code.sh_size)
+            return report("%s: the size of %s is %" PRIu64, path, name,
+                          uint64_t(next->st_size));
+        for (const symbol *s = symbols; s < symbols + table.sh_size / sizeof *s; s++)
+            if (s->st_shndx == at && (s->st_info & 15) == STT_FUNC &&
+                s->st_value > next->st_value && s->st_value < place)
+                report("%s: %s begins inside %s", path, names + s->st_name, name);
+        bool exported = strncmp(name, "jobswitch_", 10) == 0, called = exported;
+        for (const char *wanted : contract)
+            if (strcmp(name, wanted) == 0) {
+                contract_seen++;
+                called = true;
+            }
+        if (strncmp(name, "jobswitch_inline_", 17) == 0)
+            called = false; // a stub's body, which is jumped to
+        if (strcmp(name, "context_personality") == 0)
+            called = true; // by the unwinder
+        if ((next->st_other & 3) != (exported ? STV_DEFAULT : STV_HIDDEN))
+            report("%s: the visibility of %s is %u", path, name, next->st_other & 3u);
+        if (called && cpu::property_bits &&
+            !cpu::is_landing_pad(file + code.sh_offset + next->st_value))
+            report("%s: %s begins without a landing pad", path, name);
+    }
+}
+
+// The bits of the note's property of this CPU's type
+static uint32_t property_bits(const unsigned char *note, size_t bytes)
+{
+    uint32_t words[4]; // name's size, data's size, type, name
+    constexpr size_t step = sizeof(void *);
+    if (bytes < sizeof words)
+        return 0;
+    memcpy(words, note, sizeof words);
+    if (words[2] != 5 || memcmp(note + 12, "GNU", 4) != 0)
+        return 0;
+    for (size_t at = 16; at + 12 <= bytes && at < 16 + size_t(words[1]);) {
+        uint32_t property[3]; // type, size, bits
+        memcpy(property, note + at, sizeof property);
+        if (property[0] == cpu::property_type)
+            return property[2];
+        at += 8 + (property[1] + step - 1) / step * step;
+    }
+    return 0;
+}
+
+static void check_object(const char *file_name)
+{
+    const char *path = strrchr(file_name, '/') + 1; // for reports
+    int fd = open(file_name, O_RDONLY | O_CLOEXEC);
+    struct stat info = {};
+    assert_true(fd >= 0 && fstat(fd, &info) == 0);
+    void *mapped = mmap(nullptr, size_t(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
+    assert_ptr_not_equal(mapped, MAP_FAILED);
+    close(fd);
+    auto file = static_cast<const unsigned char *>(mapped);
+    auto elf = reinterpret_cast<const header *>(file);
+    auto sections = reinterpret_cast<const section *>(file + elf->e_shoff);
+    auto names = reinterpret_cast<const char *>(file + sections[elf->e_shstrndx].sh_offset);
+    bool stack_note = false, rows = false;
+    uint32_t bits = 0;
+    const section *table = nullptr;
+    for (unsigned i = 0; i < elf->e_shnum; i++)
+        if (sections[i].sh_type == SHT_SYMTAB)
+            table = &sections[i];
+    assert_non_null(table);
+    for (unsigned i = 0; i < elf->e_shnum; i++) {
+        const section &s = sections[i];
+        const char *name = names + s.sh_name;
+        if (strcmp(name, ".note.GNU-stack") == 0) {
+            stack_note = true;
+            if (s.sh_flags & SHF_EXECINSTR)
+                report("%s asks for an executable stack", path);
+        } else if (strcmp(name, ".note.gnu.property") == 0) {
+            bits |= property_bits(file + s.sh_offset, s.sh_size);
+        } else if (strcmp(name, ".eh_frame") == 0) {
+            rows = s.sh_size > 0;
+        }
+        if ((s.sh_flags & SHF_EXECINSTR) && (s.sh_flags & SHF_WRITE))
+            report("%s: %s is writable code", path, name);
+        if ((s.sh_flags & SHF_EXECINSTR) && s.sh_size)
+            check_functions(path, file, sections, i, *table);
+    }
+    if (!stack_note)
+        report("%s says nothing of its stack", path);
+    if (!rows)
+        report("%s has no unwind rows", path);
+    if ((bits & cpu::property_bits) != cpu::property_bits)
+        report("%s: the property note's bits are %x", path, bits);
+    munmap(mapped, size_t(info.st_size));
+}
+
+static void test_objects(void **)
+{
+    char pattern[4096] = "";
+    ssize_t bytes = readlink("/proc/self/exe", pattern, sizeof pattern - 32);
+    assert_true(bytes > 0);
+    pattern[bytes] = 0;
+    char *end = strrchr(pattern, '/');
+    assert_non_null(end);
+    strcpy(end, "/../arch/*/*.o");
+    glob_t found = {};
+    assert_int_equal(glob(pattern, 0, nullptr, &found), 0);
+    wrong = contract_seen = 0;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        check_object(found.gl_pathv[i]);
+    globfree(&found);
+    verify();
+    assert_int_equal(contract_seen, sizeof contract / sizeof *contract);
+}
+
+int main()
+{
+    const CMUnitTest tests[] = {
+        cmocka_unit_test(test_objects),
+        cmocka_unit_test(test_switches),
+        cmocka_unit_test(test_switches_between_stacks),
+        cmocka_unit_test(test_walks),
+        cmocka_unit_test(test_exceptions),
+        cmocka_unit_test(test_entry_functions),
+    };
+    return cmocka_run_group_tests_name("conformance", tests, nullptr, nullptr);
+}
+
+#endif
