@@ -265,7 +265,6 @@ static void make(unsigned k, int (*function)(void *), void *arg)
     p.now = state::fresh;
 }
 
-
 static void reset()
 {
     wrong = 0;
@@ -688,6 +687,8 @@ static int job_body(void *arg)
         if (site.above.touched_from_start())
             report("words above the stack pointer of a job were written");
     }
+    // Whatever is there, in the end it is NULL.
+    jobs[o.number].handle = reinterpret_cast<jobswitch_job *>(&jobs);
     conformance_now = starter_call;
     change_control();
     return jobs[o.number].value = int(random_word() >> 16);

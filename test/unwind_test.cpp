@@ -482,6 +482,13 @@ static void check_walk(uintptr_t ip, const side &expected, const walk &w,
         at++;
     if (at == w.count)
         return report(ip, "the interrupted frame is not in the walk");
+    // From a start routine the walk goes on at a place that is no return address, as
+    // from a signal frame. (gdb needs that where a job lies above its starter.)
+    for (int i = at + 1; i < w.count && w.frames[i].ip; i++)
+        if (stack_of(w.frames[i].cfa) != stack_of(w.frames[i - 1].cfa) &&
+            w.frames[i - 1].function != reinterpret_cast<uintptr_t>(&call_elsewhere) &&
+            !w.frames[i].before_instruction)
+            return report(ip, "the start routine is no signal frame");
     int found = 0;
     for (at++; at < w.count; at++) {
         const frame &f = w.frames[at];
@@ -728,9 +735,11 @@ SCENARIO scenario_start_finish()
         SIZE_MAX, 0,  1,  2,  3,  4,   5,   7,   8,   9,   15,   16,   17,   31,  32, 33,
         47,       48, 49, 63, 64, 65,  95,  96,  97,  127, 128,  129,  500,  1000,
         1023,     1024, 1025, 4000};
-    for (size_t i = 0; i < sizeof args_bytes; i++)
-        args_bytes[i] = static_cast<unsigned char>(i * 7 + 1);
+    unsigned char first = 0;
     for (size_t size : sizes) {
+        first++; // so that what was left on the stack is not right
+        for (size_t i = 0; i < sizeof args_bytes; i++)
+            args_bytes[i] = static_cast<unsigned char>(i * 7 + first);
         traced t;
         starter_call = &t;
         jobswitch_job *job = nullptr;
@@ -1338,6 +1347,25 @@ static void test_starter_below_jobs(void **)
     verify("starter below its jobs", 2000);
 }
 
+// Code that was not stepped on, of more bytes than an instruction has: a fast path that
+// is never taken would otherwise go unnoticed. (Single instructions go by: of those some
+// are for signals at one place, and some never return.)
+static void test_every_path(void **)
+{
+    for (int i = 0; i < arch_codes && !portable; i++) {
+        unsigned bytes = 0;
+        for (uintptr_t at = arch_code[i].low; at < arch_code[i].high; at++) {
+            if (stepped_on[at - text_low])
+                bytes = 0;
+            else if (*reinterpret_cast<const unsigned char *>(at) != 0x90)
+                bytes++;
+            if (bytes > 15)
+                fail_msg("the code before %s+0x%lx was not stepped on", arch_code[i].name,
+                         at + 1 - arch_code[i].low);
+        }
+    }
+}
+
 static void test_every_row(void **)
 {
     wrong = 0;
@@ -1350,7 +1378,7 @@ static void test_every_row(void **)
     if (rows_missed != (portable ? 2 : 0))
         fail_msg("%u of %u rows were not stepped on:%s", rows_missed, rows, missed);
     print_message("%lu steps, all %u rows\n", steps, rows);
-    assert_true(rows >= (portable ? 20 : 90));
+    assert_true(rows >= (portable ? 10 : 60));
 }
 
 // ---- does the test notice? -----------------------------------------------------------------
@@ -1681,6 +1709,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_stubs),
         cmocka_unit_test(test_starter_below_jobs),
         cmocka_unit_test(test_every_row),
+        cmocka_unit_test(test_every_path),
         cmocka_unit_test(test_entry_state_warm),
         cmocka_unit_test(test_entry_state_cold),
         cmocka_unit_test(test_control_words),
