@@ -327,14 +327,12 @@ exported jobswitch_start_job
         ; Call and return pair up here: a ret is predicted. rbp, rbx and r13 to
         ; r15 are the caller's, as the function had to preserve them.
         frame_begin plain
-        row     0x0c, DW_RSP, 8, 0x80 | DW_RA, 1, \
-                in_context(DW_R12, DW_R10, JS_CTX_R12)
+        row     in_context(DW_R12, DW_R10, JS_CTX_R12)
         mov     rsi, [r10 + JS_ROOT_RET_OUT]
         mov     [rsi], edx
         mov     rsi, [r10 + JS_ROOT_JOB_OUT]
         mov     qword [rsi], 0
         mov     r12, [r10 + JS_CTX_R12]
-        row_same DW_R12
         ret
         frame_end
 
@@ -441,7 +439,6 @@ function job_end_known
         frame_begin plain
         row_entered_unloaded DW_R10
         mov     rbp, [r10 + JS_CTX_RBP]
-        row_same DW_RBP
         no_flags
         go_on
         frame_end
@@ -565,7 +562,6 @@ function stub_return_rbx
         nop
 stub_back_rbx:
         mov     rbx, [r10 + JS_CTX_RBX]
-        row_same DW_RBX
         notrack
         jmp     [r10 + JS_CTX_R12]
         frame_end
