@@ -43,7 +43,7 @@ static unsigned next_random(unsigned *state)
     return *state >> 16;
 }
 
-enum way { not_at_all, by_stub, by_function };
+enum way { not_at_all, by_stub, by_function, in_turn };
 
 /* ---- live values in jobs ------------------------------------------------------ */
 
@@ -59,9 +59,9 @@ static NOINLINE int work(unsigned seed, int pauses, enum way way)
     int i;
 
     for (i = 0; i < pauses; i++) {
-        if (way == by_stub)
+        if (way == by_stub || (way == in_turn && i % 2 == 0))
             CHECK(jobswitch_pause_job() == 1);
-        else if (way == by_function)
+        else if (way != not_at_all)
             CHECK(pause_function() == 1);
         a += b ^ (unsigned)i;
         b = b * 5 + c;
@@ -99,7 +99,7 @@ enum { slots = 12 };
 static jobswitch_job *jobs[slots];
 static struct order orders[slots];
 static int turns_left[slots];
-static unsigned long ways_seen[3][3];
+static unsigned long ways_seen[3][4];
 
 /* One start or resume of a slot, the way it is told. */
 static inline __attribute__((always_inline)) void turn(int k, enum way way,
@@ -111,7 +111,7 @@ static inline __attribute__((always_inline)) void turn(int k, enum way way,
     if (!before) {
         orders[k].seed = next_random(state);
         orders[k].pauses = turns_left[k] = (int)(next_random(state) % 6);
-        orders[k].way = next_random(state) & 1 ? by_stub : by_function;
+        orders[k].way = (enum way)(by_stub + next_random(state) % 3);
     }
     if (way == by_stub)
         answer = jobswitch_start_job(&jobs[k], &ret, worker, &orders[k], sizeof orders[k]);
@@ -173,7 +173,8 @@ static void live_values(void)
             turn(k, by_stub, &state);
     }
     for (i = by_stub; i <= by_function; i++)
-        CHECK(ways_seen[i][by_stub] > 500 && ways_seen[i][by_function] > 500);
+        CHECK(ways_seen[i][by_stub] > 500 && ways_seen[i][by_function] > 500 &&
+              ways_seen[i][in_turn] > 500);
 }
 
 /* ---- frames --------------------------------------------------------------------- */
