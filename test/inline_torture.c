@@ -101,6 +101,12 @@ static struct order orders[slots];
 static int turns_left[slots];
 static unsigned long ways_seen[3][4];
 
+static int quick(void *arg)
+{
+    (void)arg;
+    return 12;
+}
+
 /* One start or resume of a slot, the way it is told. */
 static inline __attribute__((always_inline)) void turn(int k, enum way way,
                                                        unsigned *state)
@@ -108,6 +114,15 @@ static inline __attribute__((always_inline)) void turn(int k, enum way way,
     int ret = -77, answer;
     jobswitch_job *before = jobs[k];
 
+    if (next_random(state) % 8 == 0) { /* and one without arguments */
+        jobswitch_job *job = NULL;
+        if (way == by_stub)
+            answer = jobswitch_start_job(&job, &ret, quick, NULL, 0);
+        else
+            answer = start_function(&job, &ret, quick, NULL, 0);
+        CHECK(answer == JOBSWITCH_FINISH && !job && ret == 12);
+        ret = -77;
+    }
     if (!before) {
         orders[k].seed = next_random(state);
         orders[k].pauses = turns_left[k] = (int)(next_random(state) % 6);
@@ -231,11 +246,6 @@ static NOINLINE unsigned leaf_pause(unsigned seed)
     for (i = 0; i < 20; i++)
         sum += local[i] * (i + 1);
     return sum;
-}
-static int quick(void *arg)
-{
-    (void)arg;
-    return 12;
 }
 static NOINLINE unsigned leaf_start(unsigned seed)
 {
