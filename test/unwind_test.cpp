@@ -27,19 +27,15 @@ int main()
 #else
 
 #include <elf.h>
-#include <exception>
 #include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdexcept>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <string>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <unwind.h>
@@ -1546,156 +1542,6 @@ static void test_red_zone(void **)
     jobswitch_cleanup_thread();
 }
 
-// ---- exceptions ---------------------------------------------------------------------------
-
-static std::string caught[4];
-
-[[gnu::noinline]] static void throw_after_pause(const char *text)
-{
-    std::string local = text; // has a destructor to run
-    jobswitch_pause_job();
-    throw std::runtime_error(local + ", thrown");
-}
-
-static int catches(void *arg)
-{
-    int number = *static_cast<int *>(arg);
-    try {
-        jobswitch_pause_job();
-        throw_after_pause(number ? "second" : "first");
-    } catch (const std::runtime_error &e) {
-        caught[number] = e.what();
-    }
-    try {
-        jobswitch_pause_job();
-        throw number;
-    } catch (int value) {
-        caught[number] += value == number ? ", again" : ", wrong";
-    }
-    return 30 + number;
-}
-
-// Two jobs in turn, both inside try blocks.
-static void test_exceptions_inside(void **)
-{
-    jobswitch_job *jobs[2] = {};
-    int rets[2] = {}, left = 2, rounds = 0;
-    while (left && rounds++ < 10)
-        for (int i = 0; i < 2; i++)
-            if (jobs[i] || rounds == 1)
-                left -= jobswitch_start_job(&jobs[i], &rets[i], catches, &i, sizeof i) ==
-                        JOBSWITCH_FINISH;
-    assert_int_equal(left, 0);
-    assert_int_equal(rounds, 4);
-    assert_int_equal(rets[0], 30);
-    assert_int_equal(rets[1], 31);
-    assert_string_equal(caught[0].c_str(), "first, thrown, again");
-    assert_string_equal(caught[1].c_str(), "second, thrown, again");
-    jobswitch_cleanup_thread();
-}
-
-// Through an inner job's frames none may go, but inside one it may be caught.
-static int nested_catch(void *)
-{
-    jobswitch_job *job = nullptr;
-    int ret = 0, number = 2;
-    try {
-        while (jobswitch_start_job(&job, &ret, catches, &number, sizeof number) ==
-               JOBSWITCH_PAUSE)
-            jobswitch_pause_job();
-        throw ret;
-    } catch (int value) {
-        return value + 1;
-    }
-}
-static void test_exceptions_nested(void **)
-{
-    jobswitch_job *job = nullptr;
-    int ret = 0, rounds = 0;
-    while (jobswitch_start_job(&job, &ret, nested_catch, nullptr, 0) == JOBSWITCH_PAUSE)
-        rounds++;
-    assert_int_equal(rounds, 3);
-    assert_int_equal(ret, 33);
-    jobswitch_cleanup_thread();
-}
-
-// One that leaves a job ends the program, with the job's frames in place.
-static volatile bool throwing = true;
-[[gnu::noinline]] static int throws()
-{
-    if (throwing)
-        throw 1; // (the compiler moves this part to another place)
-    return 0;
-}
-extern "C" [[gnu::noinline]] int throwing_job(void *arg)
-{
-    if (arg)
-        jobswitch_pause_job();
-    return throws() + 1;
-}
-
-extern "C" [[gnu::noinline]] void starts_throwing_job(bool paused)
-{
-    jobswitch_job *job = nullptr;
-    int ret;
-    int arg = 0;
-    try {
-        (void)jobswitch_start_job(&job, &ret, throwing_job, paused ? &arg : nullptr,
-                                  sizeof arg);
-        (void)jobswitch_start_job(&job, &ret, throwing_job, nullptr, 0);
-    } catch (...) {
-        _exit(8); // it is not to get here
-    }
-    _exit(3);
-}
-
-[[noreturn]] static void terminated()
-{
-    walk w;
-    w.count = 0;
-    _Unwind_Reason_Code code = _Unwind_Backtrace(walk_step, &w);
-    bool job = false, starter = false, first = false;
-    for (int i = 0; i < w.count; i++) {
-        job |= w.frames[i].function == HERE(throwing_job);
-        starter |= job && w.frames[i].function == HERE(starts_throwing_job);
-        first |= starter && w.frames[i].function == main_function;
-    }
-    _exit(code != _URC_END_OF_STACK ? 4 : !job ? 5 : !starter ? 6 : !first ? 7 : 42);
-}
-
-static int inner_thrower(void *)
-{
-    starts_throwing_job(false);
-    return 0;
-}
-
-static void leaves_job(bool warm, bool paused, bool nested)
-{
-    pid_t child = fork();
-    if (child == 0) {
-        std::set_terminate(terminated);
-        open_pool(2, warm);
-        if (nested) {
-            jobswitch_job *job = nullptr;
-            int ret;
-            (void)jobswitch_start_job(&job, &ret, inner_thrower, nullptr, 0);
-        }
-        starts_throwing_job(paused);
-        _exit(3);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 42)
-        fail_msg("warm %d, paused %d, nested %d: status 0x%x", warm, paused, nested,
-                 unsigned(status));
-}
-
-static void test_exception_leaves_job(void **)
-{
-    for (int i = 0; i < 8; i++)
-        leaves_job(i & 1, i & 2, i & 4);
-}
-
 // ---- the list ---------------------------------------------------------------------------------
 
 // unwind_test [NAME]: of the tests only those of that name; * stands for any letters
@@ -1726,9 +1572,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_entry_state_cold),
         cmocka_unit_test(test_control_words),
         cmocka_unit_test(test_red_zone),
-        cmocka_unit_test(test_exceptions_inside),
-        cmocka_unit_test(test_exceptions_nested),
-        cmocka_unit_test(test_exception_leaves_job),
     };
     const char *preload = getenv("LD_PRELOAD");
     if (preload && strstr(preload, "vgpreload")) {
