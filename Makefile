@@ -8,20 +8,21 @@
 #   make install    into $(DESTDIR)$(PREFIX); make uninstall takes it away again
 #   make clean      removes build/
 #
-# ARCH=x86_64       the CPU: a folder of arch/
+# ARCH=x86_64       the CPU: a folder of arch/. Another one than this machine's is
+#                   built by a cross compiler, and tested under qemu-user
 # MODE=release      or debug, asan, ubsan, tsan, valgrind
 # ENTRY=portable    start and pause in C++ instead of the CPU's assembly
 # BENCH_OPTIONS=    of jobswitch-bench, for make bench: --quick
 # V=1               shows commands
 # CC CXX AR NASM CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PREFIX LIBDIR DESTDIR: as usual
 
-ARCH ?= $(shell uname -m)
+machine := $(shell uname -m)
+ARCH ?= $(machine)
 MODE ?= release
 ENTRY ?=
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 NASM ?= nasm
-OBJCOPY ?= objcopy
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := all
 
@@ -33,6 +34,15 @@ say = $(if $(loud),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
 ifeq ($(wildcard arch/$(ARCH)/arch.mk),)
 $(error no port for ARCH=$(ARCH): there is $(notdir $(wildcard arch/*)))
 endif
+include arch/$(ARCH)/arch.mk
+
+# For another CPU than this machine's: the prefix of its tools, and what runs its
+# programs.
+ifneq ($(ARCH),$(machine))
+cross := $(arch-cross)
+emulator := $(arch-emulator)
+endif
+deps := CROSS='$(cross)' EMULATOR='$(emulator)' ASSEMBLER='$(arch-assembler)' test/deps.sh
 
 # ---- modes -------------------------------------------------------------------
 
@@ -46,6 +56,10 @@ ifeq ($(flags-$(MODE)),)
 $(error no MODE=$(MODE): there is release, debug, asan, ubsan, tsan, valgrind)
 endif
 
+ifneq ($(and $(cross),$(filter asan tsan valgrind,$(MODE))),)
+$(error MODE=$(MODE) wants a machine with the CPU itself)
+endif
+
 # GCC 12's ThreadSanitizer ends at 8,128 jobs.
 ifeq ($(MODE),tsan)
 ifneq ($(filter default undefined,$(origin CC)),)
@@ -55,13 +69,22 @@ ifneq ($(filter default undefined,$(origin CXX)),)
 CXX := clang++
 endif
 endif
-ifneq ($(filter default undefined,$(origin CC)),)
-CC := gcc
+given = $(filter-out default undefined,$(origin $(1)))
+ifeq ($(call given,CC),)
+CC := $(cross)gcc
 endif
+ifeq ($(call given,CXX),)
+CXX := $(cross)g++
+endif
+ifeq ($(call given,AR),)
+AR := $(cross)ar
+endif
+OBJCOPY ?= $(cross)objcopy
 
 # The caller's CFLAGS and CXXFLAGS come last and win.
-warnings := -Wall -Wextra -Wpedantic
-common := $(flags-$(MODE)) -g $(warnings) -Iinclude -I$(BUILD)/include/jobswitch -fstack-clash-protection
+# (psabi: no note of what an older GCC passed otherwise.)
+warnings := -Wall -Wextra -Wpedantic -Wno-psabi
+common := $(flags-$(MODE)) -g $(warnings) -Iinclude -I$(BUILD)/include/jobswitch -fstack-clash-protection $(arch-flags)
 lib-flags := -std=c++20 -DJOBSWITCH_BUILDING -Isrc -Iarch/$(ARCH) \
     -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-threadsafe-statics
 user-c := -std=gnu11
@@ -81,8 +104,7 @@ endif
 
 # ---- the libraries -----------------------------------------------------------
 
-include arch/$(ARCH)/arch.mk
-entry := $(if $(filter portable,$(ENTRY)),src/entry.cpp,$(arch-entry))
+entry := $(if $(filter portable,$(ENTRY)),src/entry.cpp,$(or $(arch-entry),src/entry.cpp))
 sources := $(filter-out src/entry.cpp,$(wildcard src/*.cpp)) $(arch-sources) $(entry)
 objects := $(patsubst %,$(BUILD)/%.o,$(sources))
 version := $(shell sed -n 's/.*VERSION_STRING "\(.*\)"/\1/p' include/jobswitch/jobswitch.h)
@@ -123,6 +145,12 @@ $(BUILD)/%.asm.o: %.asm $(BUILD)/offsets.inc $(again)
 	$(Q)$(NASM) -I$(dir $<) -I$(BUILD)/ -M -MP -MT $@ $< > $(@:.o=.d)
 	$(Q)$(NASM) -f $(arch-nasm-format) -g -w+all -w+error -I$(dir $<) -I$(BUILD)/ -o $@ $<
 	$(Q)$(OBJCOPY) --discard-all $@
+
+# Of the caller's words those that choose the machine, as for the C++ beside it.
+$(BUILD)/%.S.o: %.S $(again)
+	$(call say,AS,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -g $(warnings) -Isrc -I$(<D) $(arch-cxxflags) $(filter -m%,$(CXXFLAGS)) -MMD -MP -c -o $@ $<
 
 # The offsets that assembly shares with C++, in NASM's words.
 $(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
@@ -202,7 +230,7 @@ $(bench): $(bench-static) $(bench-shared) $(bench-peers:.cpp.o=.libs) $(BUILD)/l
 	$(call link-with,$(with-so) -Wl$(comma)-rpath$(comma)'$$ORIGIN/../lib' $$(cat $(filter %.libs,$^)) -ldl)
 $(bench-core) $(bench-peers): more-flags = -Ibench -I$(bench-made)
 $(bench-core) $(bench-peers): | $(bench-made)/bench_rows.h $(bench-made)/bench_built.h
-$(BUILD)/bench/peers/%.libs: bench/peers/%.cpp $(again)
+$(BUILD)/%.libs: %.cpp $(again)
 	$(Q)mkdir -p $(@D)
 	$(Q)set -- $$(sed -n 's@^// Needs: @@p' $<); header=$$1; \
 	    [ $$# -lt 2 ] || shift 2; \
@@ -225,14 +253,18 @@ $(bench-made)/bench_built.h: always
 .PHONY: examples bench-programs bench
 examples: $(examples)
 bench-programs: $(bench)
+# (Under an emulator nothing is to be measured.)
+native-only = $(if $(cross),$(error make $@ wants a machine with the CPU itself))
 bench:
-	$(Q)test/deps.sh bench
+	$(native-only)
+	$(Q)$(deps) bench
 	$(Q)$(MAKE) --no-print-directory bench-programs
 	$(Q)$(bench) $(BENCH_OPTIONS) --json $(BUILD)/bench/report.json --html $(BUILD)/bench/report.html
 
 .PHONY: run
 run:
-	$(Q)test/deps.sh run
+	$(native-only)
+	$(Q)$(deps) run
 	$(Q)$(MAKE) --no-print-directory all examples bench-programs
 	$(Q)BUILD=$(BUILD) bench/run_demo.sh
 
@@ -242,38 +274,54 @@ run:
 # objects; those of shared-tests with the shared library. test/NAME_test.sh is run as it
 # is.
 
+# For another CPU CMocka is built from its one file: not each has a package.
+ifneq ($(cross),)
+build/cmocka/src/cmocka.c:
+	$(call say,FETCH,$@)
+	$(Q)test/cmocka.sh build/cmocka
+cmocka := $(BUILD)/cmocka.o
+test-flags := -isystem build/cmocka/include
+$(cmocka): build/cmocka/src/cmocka.c $(again)
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -O1 -g $(addprefix -DHAVE_,MALLOC_H INTTYPES_H SIGNAL_H STRINGS_H STRSIGNAL STRUCT_TIMESPEC \
+	    CLOCK_REALTIME SIGLONGJMP GCC_THREAD_LOCAL_STORAGE) $(test-flags) -c -o $@ $<
+endif
+
 shared-tests := beside_openssl plugin
 test-sources := $(wildcard test/*_test.c test/*_test.cpp)
 test-names := $(patsubst test/%_test,%,$(basename $(test-sources)))
 test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
 test-scripts := $(wildcard test/*_test.sh)
+$(patsubst %,$(BUILD)/%.o,$(test-sources)): | $(if $(cmocka),build/cmocka/src/cmocka.c)
 
 define test-rule
-$(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(lib-inside))
-	$$(call link-with,$(if $(filter $(1),$(shared-tests)),$$(with-so)) $$(libs-$(1)) -lcmocka -ldl)
+$(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(lib-inside)) $(cmocka)
+	$$(call link-with,$(if $(filter $(1),$(shared-tests)),$$(with-so)) $$(libs-$(1)) $(if $(cmocka),,-lcmocka) -ldl)
 endef
 $(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
-libs-beside_openssl := -lcrypto
+$(BUILD)/test/beside_openssl_test: $(BUILD)/test/beside_openssl_test.libs
+libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
 libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended)
 $(BUILD)/test/bench_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,stats baseline json)
 $(BUILD)/test/bench_html_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,html html_chart text stats)
 
 .PHONY: check check-programs
 check:
-	$(Q)test/deps.sh check $(MODE)
+	$(Q)$(deps) check $(MODE)
 	$(Q)$(MAKE) --no-print-directory check-programs
-	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
+	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' EMULATOR='$(emulator)' \
 	    SANITIZE='$(filter -fsanitize=%,$(flags-$(MODE)))' \
 	    test/run.sh $(test-programs) $(test-scripts)
-check-programs: all examples $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE)),,$(bench))
+check-programs: all examples $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross),,$(bench))
 
 .PHONY: lint deps
 lint:
-	$(Q)test/deps.sh lint
+	$(Q)$(deps) lint
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)BUILD=$(BUILD) CC='$(CC)' CXX='$(CXX)' test/lint.sh
 deps:
-	$(Q)test/deps.sh all
+	$(Q)$(deps) all
 .PHONY: help
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//; 3,$$p' Makefile

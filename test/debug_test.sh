@@ -8,6 +8,7 @@
 set -u
 . "$(dirname "$0")/support.sh"
 no_tool
+not_emulated "gdb would debug that"
 command -v gdb >/dev/null || none_of_it "no gdb here"
 
 cat >"$OUT/debugged.c" <<'END'

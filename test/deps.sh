@@ -5,7 +5,9 @@
 # lacks, and installs it from Debian's packages where that is allowed. Where
 # nothing is missing it asks for no rights and touches no network.
 #
-# DEPS=no in the environment skips all of it.
+# In the environment, for a CPU that this machine has not (make says it): CROSS, the
+# prefix of its tools; EMULATOR, what runs its programs. ASSEMBLER, where there is one
+# beside the compiler's. DEPS=no skips all of it.
 set -u
 [ "${DEPS:-}" != no ] || exit 0
 
@@ -34,13 +36,23 @@ clang_runtime() {
 need gcc tool gcc
 need g++ tool g++
 need binutils tool objcopy
-need nasm tool nasm
+[ -z "${ASSEMBLER:-}" ] || need "$ASSEMBLER" tool "$ASSEMBLER"
+if [ -n "${CROSS:-}" ]; then
+    triplet=$(echo "${CROSS%-}" | tr _ -)
+    need "gcc-$triplet" tool "${CROSS}gcc"
+    need "g++-$triplet" tool "${CROSS}g++"
+    [ -z "${EMULATOR:-}" ] || need qemu-user tool "${EMULATOR%% *}"
+fi
 cxx_header() {
     [ -n "$compiler" ] || return 0
     printf '#include <%s>\n' "$1" | "$compiler" -E -x c++ -
 }
 case $what in run | bench | check | all)
     need nlohmann-json3-dev cxx_header nlohmann/json.hpp
+    ;;
+esac
+# (Libraries and tools for this machine's own CPU.)
+case ${CROSS:+cross-}$what in run | bench | check | all)
     need libssl-dev header openssl/async.h
     ;;
 esac
@@ -57,10 +69,13 @@ case $what in run | all)
     need curl tool curl
     ;;
 esac
-case $what in check | all)
+case ${CROSS:+cross-}$what in check | all)
     need libcmocka-dev header cmocka.h
     need gdb tool gdb
     need strace tool strace
+    ;;
+esac
+case $what in check | all)
     need pkgconf tool pkg-config
     ;;
 esac
@@ -69,7 +84,7 @@ case $what in check | lint | all)
     ;;
 esac
 # Also without MODE=tsan: programs built with it are tried with any library.
-case $what in check | all)
+case ${CROSS:+cross-}$what in check | all)
     need clang tool clang
     need libclang-rt-14-dev clang_runtime
     ;;

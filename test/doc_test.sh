@@ -16,6 +16,7 @@
 #   BUILD     where the library was built (build/x86_64-release)
 #   LIB       the library, .a or .so ($BUILD/libjobswitch.a)
 #   OUT       a folder for what this test builds ($BUILD/doc_test)
+#   EMULATOR  words before a program, where this machine's CPU cannot run it
 #   TIMEOUT_S seconds a program may run (20)
 #
 # How programs are marked: in a page, a block .EX to .EE that includes a header
@@ -28,6 +29,7 @@ CC=${CC:-cc}
 CFLAGS=${CFLAGS:-}
 LDFLAGS=${LDFLAGS:-}
 SANITIZE=${SANITIZE:-}
+EMULATOR=${EMULATOR:-}
 BUILD=${BUILD:-build/x86_64-release}
 LIB=${LIB:-$BUILD/libjobswitch.a}
 OUT=${OUT:-$BUILD/doc_test}
@@ -249,7 +251,7 @@ run_program() {
         return 1
     }
     LD_LIBRARY_PATH=$path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
-        timeout "$timeout_s" "$1.exe" >"$1.got" 2>"$1.log" </dev/null
+        timeout "$timeout_s" $EMULATOR "$1.exe" >"$1.got" 2>"$1.log" </dev/null
     status=$?
     if [ $status -ne 0 ]; then
         echo "exit status $status (124: no end within $timeout_s s)"

@@ -739,7 +739,7 @@ __attribute__((noinline)) static int paints(void *)
 // smallest stack, as its size promises.
 static void test_trim_on_least_stack(void **)
 {
-    if (!plain)
+    if (sanitized || valgrind)
         skip_because("a tool's frames want more than the least stack");
     in_child([] {
         least_stack_bytes();

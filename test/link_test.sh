@@ -54,10 +54,10 @@ asan | tsan | ubsan)
     same "kind and visibility of what is exported" "FUNC GLOBAL DEFAULT" \
         "$(readelf -W --dyn-syms "$so" | awk '$8 ~ /^jobswitch_/ {print $4, $5, $6}' | sort -u)"
     # (without optimization there are weak ones of the C++ headers besides)
-    same "the archive's global names" "$in_map" "$(nm -g --defined-only "$a" | awk 'NF == 3 && $2 !~ /[WVu]/ {print $3}' | sort)"
+    same "the archive's global names" "$in_map" "$("$NM" -g --defined-only "$a" | awk 'NF == 3 && $2 !~ /[WVu]/ {print $3}' | sort)"
 
     # A program made of libc alone takes all of the archive.
-    nm -u "$a" | awk 'NF == 2 {print $2}' | grep -v '^_GLOBAL_OFFSET_TABLE_$' | sort -u >"$OUT/undefined"
+    "$NM" -u "$a" | awk 'NF == 2 {print $2}' | grep -v '^_GLOBAL_OFFSET_TABLE_$' | sort -u >"$OUT/undefined"
     echo 'int main(void) { return 0; }' >"$OUT/empty.c"
     try "the archive needs nothing but libc" $CC -nodefaultlibs -o "$OUT/whole" "$OUT/empty.c" \
         -Wl,--whole-archive "$a" -Wl,--no-whole-archive -lc
@@ -174,7 +174,7 @@ links() { # COMPILER SOURCE FLAGS...
     local compiler=$1 source=$2
     shift 2
     # shellcheck disable=SC2086
-    $compiler $SANITIZE -Wall -Wextra -Wpedantic -Werror -o "$OUT/program" "$source" "$@" && "$OUT/program"
+    $compiler $SANITIZE -Wall -Wextra -Wpedantic -Werror -o "$OUT/program" "$source" "$@" && $EMULATOR "$OUT/program"
 }
 rpath=-Wl,-rpath,$(cd "$BUILD" && pwd)
 try "a C program and the archive" links "$CC" "$OUT/program.c" -Iinclude "$a" -pthread
@@ -228,7 +228,7 @@ else
             pkg-config --cflags --libs $static jobswitch) || return 1
         # shellcheck disable=SC2086
         (cd "$OUT" && $compiler $SANITIZE -Wall -Wextra -Wpedantic -Werror -o packaged "$source" "$@" $flags &&
-            LD_LIBRARY_PATH=$root/usr/lib ./packaged)
+            LD_LIBRARY_PATH=$root/usr/lib $EMULATOR ./packaged)
     }
     static=
     try "a C program, by pkg-config" packaged "$CC" program.c

@@ -127,7 +127,7 @@ in_headers=$(for f in $(named '^include/jobswitch/.*\.h$'); do
     $CC -E -P -x c -DJOBSWITCH_BUILDING -Iinclude "$f"
 done | tr '\n' ' ' | tr ';' '\n' | grep -vE 'typedef|\{' |
     sed -n 's/.*[ *]\(jobswitch_[a-z_0-9]*\) *(.*/\1/p' | cat - <(printf '%s\n' $stubs) | grep . | sort -u)
-in_library=$(nm -D --defined-only "$BUILD/libjobswitch.so" | awk '$2 != "A" {print $3}' | sed 's/@.*//' | sort)
+in_library=$("$($CC -print-prog-name=nm)" -D --defined-only "$BUILD/libjobswitch.so" | awk '$2 != "A" {print $3}' | sed 's/@.*//' | sort)
 case $BUILD in
 *asan* | *tsan* | *ubsan*) in_library=$in_map ;; # a sanitizer's build exports more
 esac

@@ -20,7 +20,8 @@ END
 prints() {
     local what=$1
     shift
-    if timeout 60 "$@" >"$OUT/out" 2>"$OUT/err" && cmp -s "$OUT/expected" "$OUT/out"; then
+    # shellcheck disable=SC2086
+    if timeout 60 $EMULATOR "$@" >"$OUT/out" 2>"$OUT/err" && cmp -s "$OUT/expected" "$OUT/out"; then
         ok "$what"
     else
         diff "$OUT/expected" "$OUT/out" | cat - "$OUT/err" >"$OUT/log"
@@ -257,7 +258,8 @@ build() {
     return 1
 }
 runs() { # WHAT
-    if timeout 60 "$OUT/program" >"$OUT/log" 2>&1; then ok "$1"; else bad "$1" "$OUT/log"; fi
+    # shellcheck disable=SC2086
+    if timeout 60 $EMULATOR "$OUT/program" >"$OUT/log" 2>&1; then ok "$1"; else bad "$1" "$OUT/log"; fi
 }
 
 for standard in c99 gnu17 c++11 c++20; do
@@ -278,7 +280,7 @@ for standard in c99 gnu17 c++11 c++20; do
 done
 
 # A name of libcrypto must not be what answers.
-if nm -D -u "$OUT/program" | grep -q ' ASYNC_'; then
+if "$NM" -D -u "$OUT/program" | grep -q ' ASYNC_'; then
     bad "the program takes ASYNC_ names from a library"
 else
     ok "no ASYNC_ name in the program's symbols"

@@ -615,14 +615,17 @@ static void a_spoiled_register_is_seen(void **)
         assert_int_not_equal(call.differ, 0);
     }
 }
+#else
+static void a_spoiled_register_is_seen(void **)
+{
+    skip_because("registers around the calls are looked at on x86_64");
+}
 #endif
 
 int main()
 {
     const CMUnitTest tests[] = {
-#ifdef __x86_64__
         cmocka_unit_test(a_spoiled_register_is_seen),
-#endif
         cmocka_unit_test(random_operations),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);

@@ -4,7 +4,8 @@
 # run.sh TEST...: runs test programs and scripts one after the other, shows the
 # output of those that fail, and counts. A test's exit code: 0 passed, 77
 # skipped, else failed. Environment, given on to the tests: BUILD, MODE, ARCH,
-# CC, CXX, SANITIZE (compiler flag of the mode).
+# CC, CXX, SANITIZE (compiler flag of the mode),
+# EMULATOR (what runs a program, where this machine's CPU cannot).
 set -u
 
 export OUT=$BUILD/test/out
@@ -20,6 +21,10 @@ valgrind)
 tsan | asan | debug) export TEST_SCALE=${TEST_SCALE:-10} ;;
 *) export TEST_SCALE=${TEST_SCALE:-1} ;;
 esac
+if [ -n "${EMULATOR:-}" ]; then
+    read -ra wrapper <<<"$EMULATOR"
+    export HTTP_SERVER_WRAPPER=$EMULATOR TEST_SCALE=10
+fi
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:allocator_may_return_null=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:exitcode=66}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
@@ -46,7 +51,7 @@ for test in "$@"; do
         passed=$((passed + ok))
         skipped=$((skipped + skip))
         printf '  %-28s passed %3d%s  (%s)\n' "$name" "$ok" "$([ "$skip" = 0 ] || printf ', skipped %d' "$skip")" "$took"
-        [ "$skip" = 0 ] || grep -iE 'skip' "$log" | grep -vE '^\[|[0-9]+ skipped$' | sed 's/^/      /' | head -n 5
+        [ "$skip" = 0 ] || grep -iE 'skip' "$log" | grep -vE '^\[|[0-9]+ skipped$' | sed 's/^/      /' | head -n 10
         ;;
     77)
         skipped=$((skipped + 1))

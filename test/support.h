@@ -45,8 +45,16 @@ inline constexpr bool valgrind = true;
 #else
 inline constexpr bool valgrind = false;
 #endif
+// Under qemu-user, as test/run.sh says. It is a process with memory and limits of its
+// own, and passes no advice about memory on to the kernel.
+inline bool is_emulated()
+{
+    const char *emulator = getenv("EMULATOR");
+    return emulator && *emulator;
+}
+inline const bool emulated = is_emulated();
 // Numbers about the process are the tool's as much as ours.
-inline constexpr bool plain = !sanitized && !valgrind;
+inline const bool plain = !sanitized && !valgrind && !emulated;
 
 // Its line begins as test/run.sh expects it.
 [[gnu::format(printf, 1, 2)]] inline void skip_because(const char *why, ...)

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What the test scripts share; they source it. Run from the top folder.
-# Environment, all optional: BUILD, MODE, ARCH, CC, CXX, SANITIZE, and OUT, a
-# folder for what the script makes.
+# Environment, all optional: BUILD, MODE, ARCH, CC, CXX, SANITIZE, EMULATOR (words
+# before a program that was built, where this machine's CPU cannot run it), and OUT,
+# a folder for what the script makes.
 # shellcheck shell=bash disable=SC2034
 BUILD=${BUILD:-build/x86_64-release} MODE=${MODE:-release}
 OUT=${OUT:-$BUILD/test/out/$(basename "$0" .sh)}
 ARCH=${ARCH:-$(uname -m)} CC=${CC:-gcc} CXX=${CXX:-g++} SANITIZE=${SANITIZE:-}
+EMULATOR=${EMULATOR:-}
+NM=$($CC -print-prog-name=nm) # of the CPU built for
 mkdir -p "$OUT"
 
 passed=0 failed=0 skipped=0
@@ -24,6 +27,9 @@ none_of_it() { echo "$1"; exit 77; }
 no_tool() {
     case $MODE in asan | tsan | ubsan | valgrind) none_of_it "not with MODE=$MODE" ;; esac
 }
+
+# not_emulated WHY: the whole script is skipped under an emulator
+not_emulated() { [ -z "$EMULATOR" ] || none_of_it "not under an emulator: $1"; }
 
 # The last line, which test/run.sh reads, and the exit code.
 finish() {

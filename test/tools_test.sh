@@ -9,6 +9,7 @@
 # MODE=valgrind, and runs in that mode.
 set -u
 . "$(dirname "$0")/support.sh"
+not_emulated "the tools want the CPU itself"
 unset ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS
 
 # silent WHAT COMMAND...: ends with 0 and says nothing on standard error
