@@ -47,8 +47,8 @@ asan | tsan | ubsan)
     skip "what else a sanitizer's build exports and needs is its own"
     ;;
 *)
-    # NAME@@VERSION; the version's own symbol is absolute
-    exported=$(readelf -W --dyn-syms "$so" | awk '$7 != "UND" && $7 != "ABS" && NR > 4 {print $8}' | sort)
+    # NAME@@VERSION; the version's own symbol is absolute, and a section's has no name
+    exported=$(readelf -W --dyn-syms "$so" | awk '$7 != "UND" && $7 != "ABS" && $4 != "SECTION" && NR > 4 {print $8}' | sort)
     same "exported: the version script's names, each as JOBSWITCH_1.0" \
         "$(echo "$in_map" | sed 's/$/@@JOBSWITCH_1.0/')" "$exported"
     same "kind and visibility of what is exported" "FUNC GLOBAL DEFAULT" \
@@ -83,7 +83,9 @@ asan | tsan | ubsan)
     same "the stack's flags" "RW" "$(echo "$segments" | awk '$1 == "GNU_STACK" {print $7}')"
     same "no segment both writable and executable" "" "$(echo "$segments" | grep -E '^ *[A-Z].* (RWE|WE)')"
     same "read-only after relocation" "1" "$(echo "$segments" | grep -c GNU_RELRO)"
-    same "initial-exec TLS" "STATIC_TLS" "$(tag FLAGS | grep -o STATIC_TLS)"
+    # by the relocations: not for each CPU does the linker set the flag STATIC_TLS
+    same "initial-exec TLS" "TP" "$(readelf -W -r "$so" | grep -oE 'R_[A-Z0-9_]*(TLS|TP(OFF|REL)|DTP)[A-Z0-9_]*' |
+        sed -E 's/.*_TP(OFF|REL)(32|64)?$/TP/' | sort -u)"
     ;;
 esac
 
@@ -95,16 +97,16 @@ objects=$(find "$BUILD/src" "$BUILD/arch" -name '*.o')
 same "each object says that its stack is not executable" "" "$(for o in $objects; do
     readelf -W -S "$o" | awk -v o="$o" '/\.note\.GNU-stack/ {found = 1; if ($0 ~ / [WA]*X[A]* /) print o ": executable"} END {if (!found) print o ": no note"}'
 done)"
-if [ "$ARCH" = x86_64 ]; then
-    # One object without it costs the whole output its mark.
-    same "each object has landing pads (IBT), and no shadow stack" "" "$(for o in $objects "$BUILD"/jobswitch.o; do
-        features=$(readelf -W -n "$o" 2>/dev/null | sed -n 's/.*x86 feature: *//p' | sed 's/ *$//')
-        [ "$features" = IBT ] || echo "$o: $features"
+# Landing pads and the like. One object without it costs the whole output its mark.
+mark=$(sed -n 's/^arch-mark := //p' "arch/$ARCH/arch.mk")
+if [ -n "$mark" ]; then
+    mark_of() { readelf -W -n "$1" 2>/dev/null | sed -n "s/.*\(${mark%%:*}: .*[^ ]\) *\$/\1/p"; }
+    same "each object's mark is: $mark" "" "$(for o in $objects "$BUILD"/jobswitch.o; do
+        [ "$(mark_of "$o")" = "$mark" ] || echo "$o: $(mark_of "$o")"
     done)"
     case $MODE in
     asan | tsan | ubsan) ;;
-    *) same "so has the shared library" "IBT" \
-        "$(readelf -W -n "$so" | sed -n 's/.*x86 feature: *//p' | sed 's/ *$//')" ;;
+    *) same "so is the shared library's" "$mark" "$(mark_of "$so")" ;;
     esac
 fi
 

@@ -6,3 +6,4 @@ arch-assembler := nasm
 # Landing pads where calls come in; an object without them would cost the
 # whole library its mark.
 arch-cxxflags := -fcf-protection=branch
+arch-mark := x86 feature: IBT
