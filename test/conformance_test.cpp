@@ -765,6 +765,9 @@ static void check_functions(const char *path, const unsigned char *file,
     const section &code = sections[at];
     auto symbols = reinterpret_cast<const symbol *>(file + table.sh_offset);
     auto names = reinterpret_cast<const char *>(file + sections[table.sh_link].sh_offset);
+    for (const symbol *s = symbols; s < symbols + table.sh_size / sizeof *s; s++)
+        if (s->st_shndx == at && (s->st_info & 15) == STT_OBJECT)
+            report("%s: %s is code and no function", path, names + s->st_name);
     for (uint64_t place = 0; place < code.sh_size;) {
         const symbol *next = nullptr;
         for (const symbol *s = symbols; s < symbols + table.sh_size / sizeof *s; s++)

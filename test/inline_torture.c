@@ -260,6 +260,10 @@ static NOINLINE unsigned leaf_start(unsigned seed)
         sum += local[i] * (i + 1);
     return sum + (unsigned)ret;
 }
+static int leaf_start_job(void *arg)
+{
+    return (int)leaf_start(*(unsigned *)arg);
+}
 static int leaf_job(void *arg)
 {
     return (int)leaf_pause(*(unsigned *)arg);
@@ -283,6 +287,9 @@ static void frames(void)
     for (i = 0; i < 16; i++)
         sum += (seed + i) * (i + 1);
     CHECK(leaf_start(seed) == sum + 12);
+    CHECK(jobswitch_start_job(&job, &ret, leaf_start_job, &seed, sizeof seed) ==
+          JOBSWITCH_FINISH);
+    CHECK((unsigned)ret == sum + 12);
     for (; i < 20; i++)
         sum += (seed + i) * (i + 1);
     CHECK(leaf_pause(seed) == sum); /* outside a job it does nothing */

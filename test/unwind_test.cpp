@@ -633,7 +633,7 @@ static int start(traced &t, uint64_t pattern, jobswitch_job **job, int *ret,
     if (fresh)
         set_call(t, pattern, reinterpret_cast<const void *>(start_bodies[start_form]),
                  step, reinterpret_cast<uint64_t>(args),
-                 reinterpret_cast<uint64_t>(function), 0, size);
+                 reinterpret_cast<uint64_t>(function), 0, size, ~uint64_t(0) << 20);
     else
         set_call(t, pattern, reinterpret_cast<const void *>(resume_bodies[start_form]),
                  step, reinterpret_cast<uint64_t>(*job));
@@ -1300,13 +1300,32 @@ static void from_stubs(uint64_t form)
 static void test_stubs(void **) { from_stubs(by_stub); }
 static void test_stubs_rbx(void **) { from_stubs(by_stub_rbx); }
 
+// A start by one form after a start by another, which left other things where it saves
+SCENARIO scenario_in_turn()
+{
+    below = HERE(scenario_in_turn);
+    open_pool(1, true);
+    for (uint64_t i = 0; i < 6; i++) {
+        traced t = {};
+        starter_call = &t;
+        jobswitch_job *job = nullptr;
+        int ret = -1;
+        start_form = i % 2 ? by_stub + i / 2 % 2 : uint64_t(by_function);
+        expect(walk_of(&t));
+        CHECK(start(t, 0xac + i, &job, &ret, plain_end) == JOBSWITCH_FINISH && ret == 14);
+    }
+    start_form = by_function;
+    jobswitch_cleanup_thread();
+}
+
 // With starter and job in different ones
 static void test_stubs_mixed(void **)
 {
     if (portable)
         skip_because("no stubs in the portable build");
     reset();
-    for (uint64_t started = 0; started < forms; started++)
+    scenario_in_turn();
+    for (uint64_t started = 0; started < forms && !wrong; started++)
         for (uint64_t paused = 0; paused < forms; paused++) {
             if (started == paused)
                 continue;
