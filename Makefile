@@ -4,6 +4,8 @@
 #   make run        sees what is missing, builds, and shows it at work
 #   make bench      sees what is missing, builds and measures, minutes long
 #   make check      sees what is missing, builds and runs every test
+#   make mutants    breaks the CPU's assembly at one place at a time: do the tests
+#                   see it, each time? Many minutes long
 #   make lint       layering, headers, symbols, man pages
 #   make install    into $(DESTDIR)$(PREFIX); make uninstall takes it away again
 #   make clean      removes build/
@@ -13,6 +15,7 @@
 # MODE=release      or debug, asan, ubsan, tsan, valgrind
 # ENTRY=portable    start and pause in C++ instead of the CPU's assembly
 # BENCH_OPTIONS=    of jobswitch-bench, for make bench: --quick
+# MUTANTS=          for make mutants: only those whose name this is found in
 # V=1               shows commands
 # CC CXX AR NASM CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PREFIX LIBDIR DESTDIR: as usual
 
@@ -314,6 +317,14 @@ check:
 	    SANITIZE='$(filter -fsanitize=%,$(flags-$(MODE)))' \
 	    test/run.sh $(test-programs) $(test-scripts)
 check-programs: all examples $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross),,$(bench))
+
+.PHONY: mutants
+mutants:
+	$(Q)test/deps.sh check $(MODE)
+	$(Q)$(MAKE) --no-print-directory all $(patsubst %,$(BUILD)/test/%_test,conformance unwind model)
+	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
+	    ASSEMBLE='$(NASM) -f $(arch-nasm-format) -Iarch/$(ARCH)/ -I$(BUILD)/' \
+	    test/mutants.sh $(arch-sources) $(entry)
 
 .PHONY: lint deps
 lint:

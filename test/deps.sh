@@ -77,6 +77,7 @@ case ${CROSS:+cross-}$what in check | all)
 esac
 case $what in check | all)
     need pkgconf tool pkg-config
+    need perl tool perl
     ;;
 esac
 case $what in check | lint | all)
