@@ -275,7 +275,7 @@ run:
 #
 # test/NAME_test.{c,cpp} is a program of its own, linked with all of the library's
 # objects; those of shared-tests with the shared library. test/NAME_test.sh is run as it
-# is.
+# is, and so is a CPU's own.
 
 # For another CPU CMocka is built from its one file: not each has a package.
 ifneq ($(cross),)
@@ -295,7 +295,7 @@ shared-tests := beside_openssl plugin
 test-sources := $(wildcard test/*_test.c test/*_test.cpp)
 test-names := $(patsubst test/%_test,%,$(basename $(test-sources)))
 test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
-test-scripts := $(wildcard test/*_test.sh)
+test-scripts := $(wildcard test/*_test.sh arch/$(ARCH)/*_test.sh)
 $(patsubst %,$(BUILD)/%.o,$(test-sources)): | $(if $(cmocka),build/cmocka/src/cmocka.c)
 
 define test-rule
