@@ -45,10 +45,17 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
  * whatever is said of rbx (its base pointer); GCC never does on this CPU. */
 #if defined(__clang__)
 #define JOBSWITCH_STUB_NAME(name) name "_rbx"
-#define JOBSWITCH_STUB_RBX
+#define JOBSWITCH_STUB_RBX "cc",
+/* It wants a register for a flag, too, and in such a frame none is left here. */
+#define JOBSWITCH_STUB_FLAG(condition, variable)
+#define JOBSWITCH_STUB_FLAG_ANSWER(condition, answer)                          \
+    "\tmovl\t$" answer ", %%ecx\n"                                             \
+    "\tcmov" condition "l\t%%ecx, %%eax\n"
 #else
 #define JOBSWITCH_STUB_NAME(name) name
 #define JOBSWITCH_STUB_RBX "rbx",
+#define JOBSWITCH_STUB_FLAG(condition, variable) "=@cc" condition(variable),
+#define JOBSWITCH_STUB_FLAG_ANSWER(condition, answer)
 #endif
 
 #define JOBSWITCH_STUB(body)                                                   \
@@ -79,6 +86,19 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
         "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",                  \
         "st(7)" JOBSWITCH_STUB_AVX512 JOBSWITCH_STUB_APX
 
+/* The function jobswitch_start_job itself, for its inlined form. Where Clang sees a
+ * function of that name called there, it drops the inlined form, or takes the call for
+ * a loop. */
+JOBSWITCH_INLINE int (*jobswitch_stub_function(void))(jobswitch_job **, int *,
+                                                      int (*)(void *), void *,
+                                                      size_t)
+{
+    int (*function)(jobswitch_job **, int *, int (*)(void *), void *, size_t);
+
+    __asm__("movq\tjobswitch_start_job@GOTPCREL(%%rip), %0" : "=r"(function));
+    return function;
+}
+
 /* The answer; *payload is the handle with JOBSWITCH_PAUSE, what the job returned
  * with JOBSWITCH_FINISH. Jumps are much of what a switch costs: a job that is
  * resumed is expected to pause again, and a pause to be resumed, so that those take
@@ -88,11 +108,12 @@ jobswitch_stub_start(int (*func)(void *), const void *args, size_t size,
                      uintptr_t *payload)
 {
     uintptr_t answer;
-    int paused;
+    int paused = 0;
 
     __asm__ volatile(JOBSWITCH_STUB("jobswitch_inline_start")
-                     : "=@ccc"(paused), "=&a"(answer), "=&d"(*payload),
-                       "+S"(func), "+D"(args), "+c"(size)
+                     JOBSWITCH_STUB_FLAG_ANSWER("c", "2")
+                     : JOBSWITCH_STUB_FLAG("c", paused) "=&a"(answer),
+                       "=&d"(*payload), "+S"(func), "+D"(args), "+c"(size)
                      :
                      : JOBSWITCH_STUB_CLOBBERS);
     return paused ? JOBSWITCH_PAUSE : (int)answer;
@@ -102,11 +123,12 @@ JOBSWITCH_INLINE int
 jobswitch_stub_resume(jobswitch_job *handle, uintptr_t *payload)
 {
     uintptr_t answer;
-    int paused;
+    int paused = 0;
 
     __asm__ volatile(JOBSWITCH_STUB("jobswitch_inline_resume")
-                     : "=@ccc"(paused), "=&a"(answer), "=&d"(*payload),
-                       "+D"(handle)
+                     JOBSWITCH_STUB_FLAG_ANSWER("c", "2")
+                     : JOBSWITCH_STUB_FLAG("c", paused) "=&a"(answer),
+                       "=&d"(*payload), "+D"(handle)
                      :
                      : "rsi", "rcx", JOBSWITCH_STUB_CLOBBERS);
     return __builtin_expect(paused, 1) ? JOBSWITCH_PAUSE : (int)answer;
@@ -115,25 +137,14 @@ jobswitch_stub_resume(jobswitch_job *handle, uintptr_t *payload)
 JOBSWITCH_INLINE int jobswitch_stub_pause(void)
 {
     uintptr_t answer;
-#if defined(__clang__)
-    /* Clang wants a register for a flag, and in a frame that it finds by rbx
-     * none is left here. */
-    __asm__ volatile(JOBSWITCH_STUB("jobswitch_inline_pause")
-                     "\tmovl\t$1, %%ecx\n"
-                     "\tcmovzl\t%%ecx, %%eax\n"
-                     : "=&a"(answer)
-                     :
-                     : "rdx", "rdi", "rsi", "rcx", "cc", JOBSWITCH_STUB_CLOBBERS);
-    return (int)answer;
-#else
-    int resumed;
+    int resumed = 0;
 
     __asm__ volatile(JOBSWITCH_STUB("jobswitch_inline_pause")
-                     : "=@ccz"(resumed), "=&a"(answer)
+                     JOBSWITCH_STUB_FLAG_ANSWER("z", "1")
+                     : JOBSWITCH_STUB_FLAG("z", resumed) "=&a"(answer)
                      :
                      : "rdx", "rdi", "rsi", "rcx", JOBSWITCH_STUB_CLOBBERS);
     return __builtin_expect(resumed, 1) ? 1 : (int)answer;
-#endif
 }
 
 #endif

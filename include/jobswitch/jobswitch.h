@@ -270,11 +270,6 @@ JOBSWITCH_API unsigned jobswitch_version(void);
 extern "C" {
 #endif
 
-/* The function itself, from inside its inlined form. */
-int jobswitch_start_job_function(jobswitch_job **job, int *ret,
-                                 int (*func)(void *), void *args, size_t size)
-    __asm__("jobswitch_start_job");
-
 JOBSWITCH_INLINE int jobswitch_start_job(jobswitch_job **job, int *ret,
                                          int (*func)(void *), void *args,
                                          size_t size)
@@ -283,7 +278,7 @@ JOBSWITCH_INLINE int jobswitch_start_job(jobswitch_job **job, int *ret,
     int answer;
 
     if (!job || !ret)
-        return jobswitch_start_job_function(job, ret, func, args, size);
+        return jobswitch_stub_function()(job, ret, func, args, size);
     if (*job) {
         answer = jobswitch_stub_resume(*job, &payload);
         if (answer == JOBSWITCH_FINISH) {
