@@ -42,7 +42,7 @@ static_assert(sizeof(pool_thread) == JS_THREAD_BYTES);
 static constexpr context *nobodys_root = &pool_nobody.root;
 constinit pool_thread pool_nobody = {
     1, ~uintptr_t(0), 0, 0, {nobodys_root, {}, nobodys_root}, {}, 0, 0, 0,
-    nobodys_root, 0, nullptr, nullptr,
+    nullptr, 0, nullptr, nullptr,
     nullptr, 0, 0, {}};
 
 int job_fail(int reason, int answer)

@@ -37,7 +37,8 @@ struct pool_thread {
     size_t stack_span;      // no stack of the pool is larger
     uint64_t live; // running, waiting and paused, but for one at the head of hot
     uint32_t until_review; // ends
-    // Where a block at offset 0 has its context, and the mask for offsets. 0: none.
+    // Where a block at offset 0 has its context, and the mask for offsets: 0 without
+    // blocks, and then the fast path finds the root of pool_nobody there.
     context *arena_first;
     uintptr_t arena_mask;
     // of the starter, where that is the thread itself by the plain function

@@ -45,7 +45,7 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
  * whatever is said of rbx (its base pointer); GCC never does on this CPU. */
 #if defined(__clang__)
 #define JOBSWITCH_STUB_NAME(name) name "_rbx"
-#define JOBSWITCH_STUB_RBX "cc",
+#define JOBSWITCH_STUB_COMPILER "cc",
 /* It wants a register for a flag, too, and in such a frame none is left here. */
 #define JOBSWITCH_STUB_FLAG(condition, variable)
 #define JOBSWITCH_STUB_FLAG_ANSWER(condition, answer)                          \
@@ -53,7 +53,7 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
     "\tcmov" condition "l\t%%ecx, %%eax\n"
 #else
 #define JOBSWITCH_STUB_NAME(name) name
-#define JOBSWITCH_STUB_RBX "rbx",
+#define JOBSWITCH_STUB_COMPILER "rbx",
 #define JOBSWITCH_STUB_FLAG(condition, variable) "=@cc" condition(variable),
 #define JOBSWITCH_STUB_FLAG_ANSWER(condition, answer)
 #endif
@@ -80,8 +80,8 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
 #endif
 /* All but rax, rdx, rdi, rsi and rcx, which the stubs name. */
 #define JOBSWITCH_STUB_CLOBBERS                                                \
-    JOBSWITCH_STUB_RBX "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory", "xmm0",    \
-        "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",        \
+    JOBSWITCH_STUB_COMPILER "r8", "r9", "r10", "r11", "r12", "r13", "r14",     \
+        "r15", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",        \
         "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st",    \
         "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",                  \
         "st(7)" JOBSWITCH_STUB_AVX512 JOBSWITCH_STUB_APX

@@ -53,47 +53,27 @@ template <typename R> struct StartFinish {
         return static_cast<int>(static_cast<const JobArgs<WORDS> *>(args)->sum());
     }
 
-    template <size_t WORDS> BENCH_LOOP static Batch run_args(uint64_t operations)
+    // The same words read where they are.
+    static inline const JobArgs<5> *uncopied = nullptr;
+    BENCH_LOOP static int job_uncopied(void *) { return static_cast<int>(uncopied->sum()); }
+
+    template <size_t WORDS, bool COPIED = true>
+    BENCH_LOOP static Batch run_args(uint64_t operations)
     {
         const R runtime;
         Job *job = nullptr;
         int ret = 0;
         uint32_t sum = 0, expected = 0;
         JobArgs<WORDS> args = {};
+        if constexpr (!COPIED)
+            uncopied = &args;
         const uint64_t begin = ticks_now();
         for (uint64_t i = 0; i < operations; i++) {
             args.fill(i);
-            if (runtime.start(&job, &ret, job_args<WORDS>, &args, sizeof args) !=
-                R::FINISH)
-                return {0, "a job did not finish"};
-            sum += static_cast<uint32_t>(ret);
-        }
-        const uint64_t end = ticks_now();
-        for (uint64_t i = 0; i < operations; i++) {
-            args.fill(i);
-            expected += args.sum();
-        }
-        if (sum != expected || job != nullptr)
-            return {0, "the jobs' return values are wrong"};
-        return {end - begin, nullptr};
-    }
-
-    // The same words filled and read, but where they are.
-    static inline const JobArgs<5> *uncopied = nullptr;
-    BENCH_LOOP static int job_uncopied(void *) { return static_cast<int>(uncopied->sum()); }
-
-    BENCH_LOOP static Batch run_uncopied(uint64_t operations)
-    {
-        const R runtime;
-        Job *job = nullptr;
-        int ret = 0;
-        uint32_t sum = 0, expected = 0;
-        JobArgs<5> args = {};
-        uncopied = &args;
-        const uint64_t begin = ticks_now();
-        for (uint64_t i = 0; i < operations; i++) {
-            args.fill(i);
-            if (runtime.start(&job, &ret, job_uncopied, nullptr, 0) != R::FINISH)
+            const int answer =
+                COPIED ? runtime.start(&job, &ret, job_args<WORDS>, &args, sizeof args)
+                       : runtime.start(&job, &ret, job_uncopied, nullptr, 0);
+            if (answer != R::FINISH)
                 return {0, "a job did not finish"};
             sum += static_cast<uint32_t>(ret);
         }
@@ -120,7 +100,7 @@ template <typename R> struct StartFinish {
                         peer_cell_unavailable(R::NAME, {{"args", bytes}}, R::NO_ARGS));
             } else {
                 out.push_back(peer_cell<R>({{"args", "40"}}, run_args<5>));
-                out.push_back(peer_cell<R>({{"args", "40-uncopied"}}, run_uncopied));
+                out.push_back(peer_cell<R>({{"args", "40-uncopied"}}, run_args<5, false>));
                 out.push_back(peer_cell<R>({{"args", "1024"}}, run_args<128>));
             }
         }
