@@ -17,8 +17,8 @@
 #include <cstring>
 #include <string>
 #include <type_traits>
-#include <vector>
 
+#include "explore.h"
 #include "support.h"
 
 // ---- mistakes -------------------------------------------------------------------
@@ -679,67 +679,7 @@ static bool step(world &w, int who)
 
 // ---- all orders --------------------------------------------------------------------------------
 
-static uint64_t hash_of(const world &w)
-{
-    uint64_t hash = 0x9e3779b97f4a7c15;
-    unsigned char bytes[(sizeof w + 7) / 8 * 8] = {};
-    memcpy(bytes, &w, sizeof w);
-    for (size_t i = 0; i < sizeof bytes; i += 8) {
-        uint64_t part;
-        memcpy(&part, bytes + i, 8);
-        hash = (hash ^ part) * 0xff51afd7ed558ccd;
-        hash ^= hash >> 32;
-        hash *= 0xc4ceb9fe1a85ec53;
-        hash ^= hash >> 29;
-    }
-    return hash ? hash : 1;
-}
-
-// Remembers states by 64 bits of hash: of a few million, no two are likely to meet.
-class seen_states {
-public:
-    seen_states() : table(1 << 16) {}
-    bool add(uint64_t hash)
-    {
-        if (size * 2 > table.size())
-            grow();
-        uint64_t *at = place(hash);
-        if (*at)
-            return false;
-        *at = hash;
-        size++;
-        return true;
-    }
-    size_t size = 0;
-
-private:
-    uint64_t *place(uint64_t hash)
-    {
-        size_t i = size_t(hash) & (table.size() - 1);
-        while (table[i] && table[i] != hash)
-            i = (i + 1) & (table.size() - 1);
-        return &table[i];
-    }
-    void grow()
-    {
-        std::vector<uint64_t> old(table.size() * 2);
-        old.swap(table);
-        for (uint64_t hash : old)
-            if (hash)
-                *place(hash) = hash;
-    }
-    std::vector<uint64_t> table;
-};
-
 static size_t explored, ends;
-
-// States to explore of a scenario. Where a tool makes everything slow it is not
-// all of them, and what is asserted of all is not asserted.
-static size_t states_most()
-{
-    size_t scale = test_scale();
-    return scale > 1 ? 400000 / scale : SIZE_MAX;
-}
 
 // Returns what went wrong, or NULL.
 static const char *explore(const scenario &s, mistake m)
@@ -758,22 +698,13 @@ static const char *explore(const scenario &s, mistake m)
     }
     first.processes[count++].kind = 'o';
 
-    seen_states seen;
-    std::vector<world> open = {first};
-    seen.add(hash_of(first));
-    auto reach = [&](const world &w) {
-        check_world(w);
-        if (!wrong && seen.add(hash_of(w)))
-            open.push_back(w);
-    };
-    while (!open.empty() && !wrong && seen.size < states_most()) {
-        world w = open.back();
-        open.pop_back();
+    exploration result = explore_all(first, [](const world &w, auto reach) {
         bool moved = false, all_done = true;
         for (int i = 0; i < count && !wrong; i++) {
             world next = w;
             if (step(next, i)) {
                 moved = true;
+                check_world(next);
                 reach(next);
             }
             all_done = all_done && w.processes[i].done;
@@ -782,17 +713,19 @@ static const char *explore(const scenario &s, mistake m)
                 next.processes[i].buffered = 0;
                 next.news |= uint8_t(1 << i);
                 moved = true;
+                check_world(next);
                 reach(next);
             }
         }
-        if (wrong || moved)
-            continue;
-        check(all_done, "somebody waits for ever");
-        if (!wrong)
-            check_end(w);
-        ends++;
-    }
-    explored += seen.size;
+        if (!wrong && !moved) {
+            check(all_done, "somebody waits for ever");
+            if (!wrong)
+                check_end(w);
+        }
+        return !wrong;
+    });
+    explored += result.states;
+    ends += result.ends;
     return wrong;
 }
 
