@@ -6,6 +6,7 @@
 
 #include "job.h"
 #include "jobswitch/jobswitch.h"
+#include "loop.h"
 #include "pool.h"
 
 // The thread's pool, unless one of the caller's own functions asks, called by
@@ -150,28 +151,111 @@ int jobswitch_get_wait_fd(jobswitch_job *handle)
     if (j && !owner)
         reason = JOBSWITCH_E_FINISHED;
     int fd = owner ? wait_descriptor(j->wait, generation_of(handle),
-                                     owner->descriptors, &reason)
+                                     owner->waits, &reason)
                    : -1;
     return fd >= 0 ? fd : job_fail(reason, -1);
 }
 
-// That the job has ended meanwhile is no failure.
-static void signal(jobswitch_job *handle,
-                   bool (*change)(wait_state &, uint32_t, wait_cache &))
+// The owner of a live job, or NULL. That the job has ended meanwhile is no failure.
+static pool *owner_of(jobswitch_job *handle, job **j)
 {
     int reason;
-    job *j = job_find(handle, &reason);
-    if (!j) {
-        if (reason != JOBSWITCH_E_FINISHED)
-            job_fail(reason, 0);
-        return;
-    }
-    if (pool *owner = pool_of(*j))
-        change(j->wait, generation_of(handle), owner->descriptors);
+    *j = job_find(handle, &reason);
+    if (*j)
+        return pool_of(**j);
+    if (reason != JOBSWITCH_E_FINISHED)
+        job_fail(reason, 0);
+    return nullptr;
 }
 
-void jobswitch_wake(jobswitch_job *job) { signal(job, wait_wake); }
-void jobswitch_clear_wake(jobswitch_job *job) { signal(job, wait_clear); }
+void jobswitch_wake(jobswitch_job *handle)
+{
+    job *j;
+    if (pool *owner = owner_of(handle, &j))
+        wait_wake(j->wait, generation_of(handle), owner->waits, arena_offset(j));
+}
+
+void jobswitch_clear_wake(jobswitch_job *handle)
+{
+    job *j;
+    if (pool *owner = owner_of(handle, &j))
+        wait_clear(j->wait, generation_of(handle), owner->waits);
+}
+
+// ---- the event loop ------------------------------------------------------------------
+
+// The pool for a call that fills an array; NULL: nothing to be done.
+static pool *pool_to_fill(const void *array, size_t max)
+{
+    if (!array && max) {
+        job_fail(JOBSWITCH_E_NULL, 0);
+        return nullptr;
+    }
+    return pool_for_call();
+}
+
+int jobswitch_get_ready_fd()
+{
+    pool *p = pool_for_call();
+    if (!p)
+        return -1;
+    int reason;
+    int fd = loop_descriptor(*p, &reason);
+    return fd >= 0 ? fd : job_fail(reason, -1);
+}
+
+size_t jobswitch_take_ready(jobswitch_job **jobs, size_t max)
+{
+    pool *p = pool_to_fill(jobs, max);
+    return p ? loop_take(*p, jobs, max) : 0;
+}
+
+size_t jobswitch_wait_ready(jobswitch_job **jobs, size_t max, int64_t timeout_ns)
+{
+    pool *p = pool_to_fill(jobs, max);
+    int reason;
+    if (!p)
+        return 0;
+    // Without room there is no ring to sleep at.
+    if (!ready_reserve(p->waits.ready, 1, &reason))
+        return size_t(job_fail(reason, 0));
+    uint64_t until_ns = UINT64_MAX;
+    if (timeout_ns >= 0)
+        until_ns = loop_clock_ns() + uint64_t(timeout_ns);
+    return loop_wait(*p, jobs, max, until_ns);
+}
+
+size_t jobswitch_resume_ready(jobswitch_outcome *outcomes, size_t max)
+{
+    pool *p = pool_to_fill(outcomes, max);
+    return p ? loop_resume(*p, outcomes, max) : 0;
+}
+
+int jobswitch_cancel_job(jobswitch_job **job, int *ret) { return job_cancel_to(job, ret); }
+
+size_t jobswitch_cancel_all()
+{
+    pool *p = pool_for_call();
+    if (!p)
+        return 0;
+    if (job_locate() != job_place::outside)
+        return size_t(job_fail(JOBSWITCH_E_IN_JOB, 0));
+    return loop_cancel_all(*p);
+}
+
+int jobswitch_job_cancelled()
+{
+    job *j = job_current();
+    return j && (j->gate & gate_cancelled);
+}
+
+int jobswitch_pause_until(uint64_t deadline_ns) { return job_pause_until(deadline_ns); }
+
+uint64_t jobswitch_next_deadline()
+{
+    pool *p = pool_thread_state.pool;
+    return p ? timer_next(p->timers) : UINT64_MAX;
+}
 
 void jobswitch_prefetch_job(jobswitch_job *job) { job_prefetch(job); }
 
@@ -229,6 +313,7 @@ const char *jobswitch_error_string(int code)
     case JOBSWITCH_E_IN_JOB: return "not possible inside a job";
     case JOBSWITCH_E_JOB_LEFT: return "the current job was left by longjmp";
     case JOBSWITCH_E_REENTERED: return "called from the program's own stack allocator";
+    case JOBSWITCH_E_CANCELLED: return "the job has been cancelled";
     case JOBSWITCH_E_SHADOW_STACK: return "the thread runs with a shadow stack, which cannot be switched";
     }
     return "not a reason of this version of the library";

@@ -90,6 +90,16 @@ static uintptr_t handle_of(const job &j)
     return uintptr_t(wait_generation(word)) << 32 | arena_offset(&j);
 }
 
+jobswitch_job *job_handle(const job &j)
+{
+    return reinterpret_cast<jobswitch_job *>(handle_of(j));
+}
+
+job &job_of_offset(uint32_t offset)
+{
+    return *reinterpret_cast<job *>(arena_look().base + offset);
+}
+
 void job_renew_handle(job &j, bool keep_out)
 {
     auto root = reinterpret_cast<uintptr_t>(j.ctx.link);
@@ -112,9 +122,19 @@ void job_prefetch(jobswitch_job *handle)
     context *&slot = here.ahead[here.ahead_at++ % (sizeof here.ahead / sizeof *here.ahead)];
     context *earlier = slot;
     slot = reinterpret_cast<context *>(block + JS_JOB_CONTEXT);
-    if (!earlier)
-        return;
-    auto stack = static_cast<unsigned char *>(context_stack_pointer(earlier));
+    if (earlier)
+        job_prefetch_stack(job_of_context(*earlier));
+}
+
+void job_prefetch_block(const job &j)
+{
+    __builtin_prefetch(&j);
+    __builtin_prefetch(&j.wait, 1); // a wake is taken there
+}
+
+void job_prefetch_stack(const job &j)
+{
+    auto stack = static_cast<unsigned char *>(context_stack_pointer(&j.ctx));
     __builtin_prefetch(stack);
     __builtin_prefetch(stack + 64);
 }
@@ -385,7 +405,7 @@ void job_release_args(job &j)
 }
 
 // Runs a job, fresh or paused, until it pauses or ends.
-SWITCHES static transfer enter(pool &p, job &j, bool fresh)
+SWITCHES static transfer enter(pool &p, job &j, bool fresh, int answer)
 {
     job *starter = job_settle();
     context *here = starter ? &starter->ctx : &p.here->root;
@@ -409,7 +429,7 @@ SWITCHES static transfer enter(pool &p, job &j, bool fresh)
     here->child = &j.ctx;
     void *keep = nullptr;
     announce_leave(p, &j.ctx, &keep);
-    transfer got = context_switch(here, &j.ctx, {1, 0});
+    transfer got = context_switch(here, &j.ctx, {uintptr_t(answer), 0});
     if (starter)
         job_set_gate(*starter, starter->gate & ~gate_waiting);
     announce_enter(p, nullptr, keep);
@@ -454,36 +474,46 @@ static transfer start_new(int (*func)(void *), const void *args, size_t size)
         return refuse(reason);
     }
     p->here->live++;
-    return enter(*p, *j, true);
+    return enter(*p, *j, true, 1);
 }
 
-transfer job_start(jobswitch_job *handle, int (*func)(void *), void *args,
-                   size_t size)
+// Why no job can be entered from here; 0: it can.
+static int entry_forbidden()
 {
     pool *p = pool_thread_state.pool;
     if (p && p->calling)
-        return refuse(JOBSWITCH_E_REENTERED);
-    if (job_is_left(job_locate()))
-        return refuse(JOBSWITCH_E_JOB_LEFT);
-    if (!handle)
-        return start_new(func, args, size);
-    int reason;
-    job *j = find_paused(handle, &reason);
+        return JOBSWITCH_E_REENTERED;
+    return job_is_left(job_locate()) ? JOBSWITCH_E_JOB_LEFT : 0;
+}
+
+static transfer resume(jobswitch_job *handle, bool cancel)
+{
+    int reason = entry_forbidden();
+    job *j = reason ? nullptr : find_paused(handle, &reason);
     if (!j)
         return refuse(reason);
-    transfer got = enter(*p, *j, false);
+    if (cancel) {
+        job_set_gate(*j, j->gate | gate_cancelled);
+        job_fail(JOBSWITCH_E_CANCELLED, 0); // the reason of its pause
+    }
+    transfer got = enter(*pool_thread_state.pool, *j, false, !cancel);
     // A pause by the fast path tells it only once.
     if (got.answer == JOBSWITCH_PAUSE)
         got.payload = reinterpret_cast<uintptr_t>(handle);
     return got;
 }
 
-int job_start_to(jobswitch_job **handle, int *ret, int (*func)(void *),
-                 void *args, size_t size)
+transfer job_start(jobswitch_job *handle, int (*func)(void *), void *args,
+                   size_t size)
 {
-    if (!handle || !ret)
-        return job_fail(JOBSWITCH_E_NULL, JOBSWITCH_ERR);
-    transfer got = job_start(*handle, func, args, size);
+    if (handle)
+        return resume(handle, false);
+    int reason = entry_forbidden();
+    return reason ? refuse(reason) : start_new(func, args, size);
+}
+
+static int tell(transfer got, jobswitch_job **handle, int *ret)
+{
     if (got.answer == JOBSWITCH_PAUSE) {
         *handle = reinterpret_cast<jobswitch_job *>(got.payload);
     } else if (got.answer == JOBSWITCH_FINISH) {
@@ -493,12 +523,31 @@ int job_start_to(jobswitch_job **handle, int *ret, int (*func)(void *),
     return int(got.answer);
 }
 
+int job_cancel_to(jobswitch_job **handle, int *ret)
+{
+    if (!handle || !ret || !*handle)
+        return job_fail(JOBSWITCH_E_NULL, JOBSWITCH_ERR);
+    return tell(resume(*handle, true), handle, ret);
+}
+
+int job_start_to(jobswitch_job **handle, int *ret, int (*func)(void *),
+                 void *args, size_t size)
+{
+    if (!handle || !ret)
+        return job_fail(JOBSWITCH_E_NULL, JOBSWITCH_ERR);
+    return tell(job_start(*handle, func, args, size), handle, ret);
+}
+
 // ---- pause and end -------------------------------------------------------------------
 
 SWITCHES int job_pause()
 {
     job *j = job_current();
-    if (!j || (j->gate & gate_blocks))
+    if (!j)
+        return 1;
+    if (j->gate & gate_cancelled)
+        return job_fail(JOBSWITCH_E_CANCELLED, 0);
+    if (j->gate & gate_blocks)
         return 1;
     pool &p = *pool_thread_state.pool;
     if (p.calling)
@@ -517,15 +566,28 @@ SWITCHES int job_pause()
     return int(got.answer);
 }
 
+int job_pause_until(uint64_t deadline_ns)
+{
+    job *j = job_current();
+    uint32_t timer;
+    bool pauses = j && !(j->gate & (gate_cancelled | gate_blocks));
+    if (pauses && !timer_add(pool_of(*j)->timers, deadline_ns, arena_offset(j), &timer))
+        return job_fail(JOBSWITCH_E_NO_MEMORY, 0);
+    int answer = job_pause();
+    if (pauses && !timer_remove(pool_of(*j)->timers, timer) && answer == 1)
+        return JOBSWITCH_EXPIRED;
+    return answer;
+}
+
 SWITCHES void context_ended(context *c, int value)
 {
     job &j = job_of_context(*c);
     pool &p = *pool_thread_state.pool;
-    context *starter = c->link;
     if (j.gate & gate_waiting)
         die("jobswitch: a job ends that waits for another, which longjmp has "
             "left\n");
     job_release_args(j);
+    context *starter = c->link;
     starter->child = no_child(p, starter);
     // From here on no signal handler is given the handle.
     std::atomic_signal_fence(std::memory_order_seq_cst);

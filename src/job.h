@@ -61,7 +61,9 @@ inline constexpr uint32_t gate_calling = 1u << 29;   // in a function of the cal
 inline constexpr uint32_t gate_waiting = 1u << 28;   // for a job that it started
 inline constexpr uint32_t gate_secret = JS_GATE_SECRET; // as the key says
 inline constexpr uint32_t gate_first = JS_GATE_FIRST;   // it has not paused yet
-inline constexpr uint32_t gate_blocks = gate_first - 1;
+inline constexpr uint32_t gate_cancelled = 1u << 25;    // no pause is one any more
+inline constexpr uint32_t gate_blocks = gate_cancelled - 1;
+static_assert(gate_cancelled < gate_first);
 
 inline constexpr uintptr_t pause_top_gated = uintptr_t(1) << JS_PAUSE_TOP_GATED;
 
@@ -101,6 +103,10 @@ job *job_settle();
 // Sets the calling thread's reason and returns answer.
 int job_fail(int reason, int answer);
 
+// The block at an offset that a ready ring held.
+job &job_of_offset(uint32_t offset);
+// The handle of a job that somebody has been given.
+jobswitch_job *job_handle(const job &j);
 // The live job of a handle, or NULL with the reason. Any thread.
 job *job_find(jobswitch_job *handle, int *reason);
 
@@ -112,9 +118,16 @@ extern "C" transfer job_start(jobswitch_job *handle, int (*func)(void *),
 extern "C" int job_start_to(jobswitch_job **handle, int *ret,
                             int (*func)(void *), void *args, size_t size);
 extern "C" int job_pause();
+int job_pause_until(uint64_t deadline_ns);
+// As a resume by the last, but the job's pauses return 0 from now on.
+int job_cancel_to(jobswitch_job **handle, int *ret);
 
 // A hint; any handle will do.
 void job_prefetch(jobswitch_job *handle);
+// What a resume of a block touches: the block itself; then, once that is there, the
+// stack.
+void job_prefetch_block(const job &j);
+void job_prefetch_stack(const job &j);
 
 // Where the caller stands, in view of the current job: on its stack (or one of
 // the job's own making), or where a longjmp out of the job has brought it.

@@ -99,6 +99,19 @@ static void block_put(pool &p, job &j)
     list_push(wait_begin(j.wait) ? p.bare : p.resting, j);
 }
 
+// One that may have been another pool's, in whose ready ring it may still stand, or is
+// about to: until that is over, a wake would not come here.
+static void block_receive(pool &p, job &j)
+{
+    if (!wait_queued(j.wait))
+        return block_put(p, j);
+    j.pause_top = 0;
+    j.key.store(key_secret, std::memory_order_relaxed);
+    list_push(p.strays, j);
+}
+
+static constexpr size_t blocks_each_chunk = arena_chunk_bytes / JS_JOB_BYTES - 1;
+
 // Blocks of a chunk, without its header, which has the size of one.
 template <class F> static void for_each_block(arena_chunk *chunk, F f)
 {
@@ -109,22 +122,28 @@ template <class F> static void for_each_block(arena_chunk *chunk, F f)
 
 static job *block_take(pool &p, int *reason)
 {
-    job_list waiting = p.resting;
-    p.resting = {};
+    job_list waiting = p.resting, strays = p.strays;
+    p.resting = p.strays = {};
     while (job *j = list_pop(waiting))
         block_put(p, *j);
+    while (job *j = list_pop(strays))
+        block_receive(p, *j);
     // All blocks of a used chunk may be resting or retired.
     while (!p.bare.head) {
+        // Twice what there are: wakers of an earlier holder may be late with entries.
+        if (!ready_reserve(p.waits.ready, 2 * (p.chunks_held + 1) * blocks_each_chunk, reason))
+            return nullptr;
         arena_chunk *chunk = arena_take(reason);
         if (!chunk)
             return nullptr;
+        p.chunks_held++;
         // Registers of paused jobs may hold the only pointer to something.
         if (p.tool && p.tool->root_add)
             p.tool->root_add(chunk, arena_chunk_bytes);
         chunk->next = p.chunks;
         chunk->owner.store(&p, std::memory_order_relaxed);
         p.chunks = chunk;
-        for_each_block(chunk, [&p](job &j) { block_put(p, j); });
+        for_each_block(chunk, [&p](job &j) { block_receive(p, j); });
         p.here->arena_first =
             reinterpret_cast<context *>(arena_look().base + JS_JOB_CONTEXT);
         p.here->arena_mask = arena_offset_mask();
@@ -145,6 +164,11 @@ template <class F> static void for_each_job(pool &p, F f)
             if (j.pause_top)
                 f(j);
         });
+}
+
+void pool_for_each_job(pool &p, void (*function)(job &, void *), void *with)
+{
+    for_each_job(p, [function, with](job &j) { function(j, with); });
 }
 
 // ---- making and dropping jobs --------------------------------------------------
@@ -405,7 +429,7 @@ void pool_put(pool &p, job &ended)
     job_set_gate(*j, gate_of_idle(p));
     // A handle that nobody was given may serve again.
     if (!job_is_secret(*j)) {
-        bool usable = wait_end(j->wait, p.descriptors);
+        bool usable = wait_end(j->wait, p.waits.descriptors);
         job_renew_handle(*j, keeps_out(p));
         if (!usable && !drop) {
             job *other = rehouse(p, *j);
@@ -529,7 +553,7 @@ static void discard_live(pool &p, job &j)
     job_release_args(j);
     if (p.tool && p.tool->fiber_destroy)
         p.tool->fiber_destroy(j.fiber);
-    wait_end(j.wait, p.descriptors);
+    wait_end(j.wait, p.waits.descriptors);
     p.here->live--;
     p.discarded++;
 }
@@ -538,7 +562,7 @@ void pool_close(pool &p)
 {
     // A child after fork shares its parent's descriptors: they are closed, but
     // what the parent waits for is not taken from it.
-    p.descriptors.shared = p.process != getpid();
+    p.waits.descriptors.shared = p.process != getpid();
     // A longjmp may have left a job.
     job_settle();
     p.here->root.child = &p.here->root;
@@ -548,7 +572,11 @@ void pool_close(pool &p)
         job_drop(p, j);
     });
     stack_source_close(p.stacks);
-    wait_cache_close(p.descriptors);
+    while (uint32_t entry = ready_pop(p.waits.ready))
+        wait_take(job_of_offset(entry).wait);
+    ready_close(p.waits.ready);
+    timer_close(p.timers);
+    wait_cache_close(p.waits.descriptors);
     while (arena_chunk *chunk = p.chunks) {
         p.chunks = chunk->next;
         if (p.tool && p.tool->root_remove)
@@ -556,16 +584,17 @@ void pool_close(pool &p)
         chunk->owner.store(nullptr, std::memory_order_relaxed);
         arena_give(chunk);
     }
+    p.chunks_held = 0;
     p.here->hot = nullptr;
     p.hot_announced = nullptr;
-    p.spare = p.surplus = p.cold = p.resting = p.bare = {};
+    p.spare = p.surplus = p.cold = p.resting = p.strays = p.bare = {};
     p.stacks.method = guard_method::none;
     p.here->stack_span = 0;
     p.max_jobs = p.initial_jobs = 0;
     p.flags = 0;
     p.opened = false;
     p.process = getpid();
-    p.descriptors.shared = false;
+    p.waits.descriptors.shared = false;
 }
 
 // ---- threads -----------------------------------------------------------------------
@@ -605,7 +634,7 @@ static pool *record_take()
     if (memory == MAP_FAILED)
         return nullptr;
     p = static_cast<pool *>(memory);
-    wait_cache_init(p->descriptors);
+    wait_cache_init(p->waits.descriptors);
     pthread_mutex_lock(&records_lock);
     p->next_record = all_records;
     all_records = p;
@@ -689,7 +718,7 @@ size_t pool_trim(pool &p, size_t keep_jobs)
     *end = nullptr;
     size_t given = give_back(p, p.spare, p.spare.count);
     p.spare = kept;
-    wait_cache_close(p.descriptors);
+    wait_cache_close(p.waits.descriptors);
     return given;
 }
 
@@ -707,6 +736,6 @@ void pool_stats(pool &p, jobswitch_stats &stats)
     stats.jobs_discarded = p.discarded;
     stats.stacks_mapped = p.jobs_made;
     stats.stack_bytes_resident_max = (p.jobs_made - p.cold.count) * p.here->stack_span;
-    stats.descriptors_open = p.descriptors.open;
+    stats.descriptors_open = p.waits.descriptors.open + ready_has_descriptor(p.waits.ready);
     stats.guard_method = guard_method_name(p.stacks.method);
 }

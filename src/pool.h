@@ -13,6 +13,7 @@
 #include "job.h"
 #include "jobswitch/jobswitch.h"
 #include "stack.h"
+#include "timer.h"
 #include "wait.h"
 
 struct job_list {
@@ -78,6 +79,7 @@ struct pool {
     job_list spare, surplus, cold;
     job_list doomed;  // ended, to be dropped from outside their stacks
     job_list resting; // blocks, see wait_begin
+    job_list strays;  // blocks that still stand in another pool's ready ring
     job_list bare;    // blocks
     arena_chunk *chunks;
     size_t jobs_made; // bare blocks do not count
@@ -89,7 +91,9 @@ struct pool {
     uint64_t flags;
     stack_shape shape;
     stack_source stacks;
-    wait_cache descriptors;
+    wait_owner waits;
+    size_t chunks_held;
+    timer_queue timers; // of offsets
     int process;  // whose descriptors these are
     bool opened;  // has limits
     bool calling; // in a function of the caller's
@@ -112,6 +116,14 @@ pool *pool_here(int *reason);
 // has changed.
 bool pool_open(pool &p, const jobswitch_options &options, int *reason);
 
+// A job of this pool that waits to be resumed. All that is read lies in its block: the
+// link of a paused job is its owner's root.
+inline bool job_is_paused(const pool &p, const job &j)
+{
+    return j.ctx.link == &p.here->root && j.pause_top && !job_is_secret(j) &&
+           !(j.gate & gate_waiting) && &j.ctx != p.here->root.child;
+}
+
 // The pool that a block belongs to; NULL: none any more. Any thread.
 pool *pool_of(const job &j);
 
@@ -126,6 +138,10 @@ void pool_put(pool &p, job &j);
 // left it there; only then it counts as live. Also in a signal handler.
 void pool_claim(pool &p, job &j);
 void pool_return(pool &p, job &j);
+
+// Each job that there is, idle ones too. The function may start and end jobs; those are
+// met or not.
+void pool_for_each_job(pool &p, void (*function)(job &, void *), void *with);
 
 // All back. Jobs that live are discarded.
 void pool_close(pool &p);

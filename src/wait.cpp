@@ -13,6 +13,7 @@ static constexpr uint64_t woken = JS_WAIT_WOKEN;
 static constexpr uint64_t has_fd = 2;
 static constexpr uint64_t resting = 4;
 static constexpr uint64_t retired = 8;
+static constexpr uint64_t queued = 16;
 static constexpr uint64_t pin = 1 << 8;
 static constexpr uint64_t pins_mask = 0xffffff00;
 static constexpr uint64_t next_generation = uint64_t(1) << 32;
@@ -139,6 +140,11 @@ bool wait_retired(const wait_state &state)
     return state.word.load(std::memory_order_relaxed) & retired;
 }
 
+bool wait_queued(const wait_state &state)
+{
+    return state.word.load(std::memory_order_acquire) & queued;
+}
+
 bool wait_end(wait_state &state, wait_cache &cache)
 {
     uint64_t word = state.word.load(std::memory_order_acquire);
@@ -146,8 +152,8 @@ bool wait_end(wait_state &state, wait_cache &cache)
         // After the last generation none follows, so no handle comes twice.
         bool last = wait_generation(word) == UINT32_MAX;
         uint64_t next =
-            last ? (word & generation_mask) | retired
-                 : (word & generation_mask) + next_generation;
+            last ? (word & (generation_mask | queued)) | retired
+                 : (word & (generation_mask | queued)) + next_generation;
         if (word & pins_mask)
             next |= (word & (pins_mask | has_fd)) | resting;
         if (!change(state, word, next))
@@ -181,12 +187,11 @@ static void unpin(wait_state &state, wait_cache &cache, uint64_t mark)
         close(state.fd.load(std::memory_order_relaxed));
         cache.open--;
     }
-    // Nobody else touches a resting state without pins.
-    state.word.store(next & (generation_mask | retired),
-                     std::memory_order_release);
+    // Nobody else touches a resting state without pins, but who takes it from the ring.
+    state.word.fetch_and(generation_mask | retired | queued, std::memory_order_release);
 }
 
-bool wait_wake(wait_state &state, uint32_t generation, wait_cache &cache)
+bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32_t entry)
 {
     uint64_t word = state.word.load(std::memory_order_acquire);
     for (;;) {
@@ -195,20 +200,23 @@ bool wait_wake(wait_state &state, uint32_t generation, wait_cache &cache)
         if (!(word & has_fd)) {
             // Also where it is marked already: only a write to the word makes
             // what was written before the wake visible to whoever clears it.
-            if (change(state, word, word | woken))
+            if (change(state, word, word | woken | queued)) {
+                if (!(word & queued))
+                    ready_push(owner.ready, entry);
                 return true;
+            }
         } else if (change(state, word, (word | woken) + pin)) {
             break;
         }
     }
     int keep = errno;
     make_readable(state.fd.load(std::memory_order_relaxed));
-    unpin(state, cache, woken);
+    unpin(state, owner.descriptors, woken);
     errno = keep;
     return true;
 }
 
-bool wait_clear(wait_state &state, uint32_t generation, wait_cache &cache)
+bool wait_clear(wait_state &state, uint32_t generation, wait_owner &owner)
 {
     uint64_t word = state.word.load(std::memory_order_acquire);
     for (;;) {
@@ -224,7 +232,7 @@ bool wait_clear(wait_state &state, uint32_t generation, wait_cache &cache)
         return true;
     int keep = errno;
     make_unreadable(state.fd.load(std::memory_order_relaxed));
-    unpin(state, cache, 0);
+    unpin(state, owner.descriptors, 0);
     errno = keep;
     return true;
 }
@@ -256,9 +264,10 @@ static int attach_descriptor(wait_state &state, uint32_t generation,
     return -1;
 }
 
-int wait_descriptor(wait_state &state, uint32_t generation, wait_cache &cache,
+int wait_descriptor(wait_state &state, uint32_t generation, wait_owner &owner,
                     int *reason)
 {
+    wait_cache &cache = owner.descriptors;
     int fd = -1;
     pthread_mutex_lock(&cache.lock);
     uint64_t word = state.word.load(std::memory_order_acquire);
@@ -280,4 +289,14 @@ int wait_descriptor(wait_state &state, uint32_t generation, wait_cache &cache,
     }
     pthread_mutex_unlock(&cache.lock);
     return fd;
+}
+
+bool wait_take(wait_state &state)
+{
+    uint64_t word = state.word.load(std::memory_order_relaxed);
+    for (;;) {
+        bool taken = (word & woken) && !(word & (has_fd | resting | retired));
+        if (change(state, word, word & ~(taken ? queued | woken : queued)))
+            return taken;
+    }
 }

@@ -5,11 +5,11 @@
 //
 // All that threads race for is one word, changed in single steps:
 //
-//      63        32 31        8 7   4     3        2      1    0
-//      generation   pins        0      retired  resting  fd  woken
+//      63        32 31        8 7   5     4       3        2      1    0
+//      generation   pins        0      queued  retired  resting  fd  woken
 //
-//  woken    without fd: the wake is remembered here. With fd: 0 says that the
-//           descriptor is not readable (while nobody is pinned).
+//  woken    without fd: the wake is remembered here, and queued. With fd: 0 says that
+//           the descriptor is not readable (while nobody is pinned).
 //  fd       wait_state.fd is this generation's descriptor.
 //  pins     callers inside a system call on the descriptor, or about to attach
 //           one. While there are any, the state is not given to another
@@ -18,12 +18,17 @@
 //           closes the descriptor, if fd is set. Until then the state is not to
 //           be reused.
 //  retired  the last generation of all has ended.
+//  queued   an entry for this state is in the owner's ready ring, or about to be. So
+//           there is one at most, whatever the generation: it stays queued from one to
+//           the next, until the owner takes it from the ring.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <pthread.h>
+
+#include "ready.h"
 
 struct wait_state {
     std::atomic<uint64_t> word;
@@ -50,11 +55,19 @@ void wait_cache_init(wait_cache &cache);
 // Closes what is kept. Descriptors in use stay.
 void wait_cache_close(wait_cache &cache);
 
+// What wakes of an owner's states need: where it keeps descriptors, and its ring.
+struct wait_owner {
+    wait_cache descriptors;
+    ready_ring ready;
+};
+
 // The states of a fresh (zeroed) or reused block. Returns false while a waker
 // is still inside a descriptor of an earlier generation, or for ever if the
 // block is retired.
 bool wait_begin(wait_state &state);
 bool wait_retired(const wait_state &state);
+// In a ring, or about to be. A state that is so must not come to another owner.
+bool wait_queued(const wait_state &state);
 
 // Ends the current generation: its descriptor goes to the cache, or is left
 // to the waker that is inside. Returns false if the state cannot be reused
@@ -62,9 +75,13 @@ bool wait_retired(const wait_state &state);
 bool wait_end(wait_state &state, wait_cache &cache);
 
 // For a generation; false if it has ended. Any thread; the first two also in a
-// signal handler (they keep errno).
-bool wait_wake(wait_state &state, uint32_t generation, wait_cache &cache);
-bool wait_clear(wait_state &state, uint32_t generation, wait_cache &cache);
+// signal handler (they keep errno). entry: what stands for the state in the ring.
+bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32_t entry);
+bool wait_clear(wait_state &state, uint32_t generation, wait_owner &owner);
 // The descriptor, made when first asked for; -1 with a reason.
-int wait_descriptor(wait_state &state, uint32_t generation, wait_cache &cache,
+int wait_descriptor(wait_state &state, uint32_t generation, wait_owner &owner,
                     int *reason);
+
+// For an entry that was taken from the ring: it is queued no more. True if there is a
+// wake that is not the descriptor's to tell; that is taken, too.
+bool wait_take(wait_state &state);

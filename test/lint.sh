@@ -35,11 +35,14 @@ allowed() {
     src/context.h | src/layout.h) echo "machine.h" ;;
     src/valgrind.h) ;;
     src/stack.h | src/stack.cpp) echo "$base stack.h" ;;
-    src/wait.h | src/wait.cpp) echo "$base wait.h" ;;
+    src/ready.h | src/ready.cpp) echo "$base ready.h" ;;
+    src/wait.h | src/wait.cpp) echo "$base ready.h wait.h" ;;
+    src/timer.h | src/timer.cpp) echo "$base timer.h" ;;
     src/arena.h | src/arena.cpp) echo "$base arena.h" ;;
     src/job.h | src/job.cpp | src/pool.h | src/pool.cpp)
-        echo "$base context.h stack.h wait.h arena.h pool.h job.h" ;;
-    src/api.cpp | src/entry.cpp) echo "jobswitch/jobswitch.h pool.h job.h" ;;
+        echo "$base context.h stack.h wait.h timer.h arena.h pool.h job.h" ;;
+    src/loop.h | src/loop.cpp) echo "jobswitch/jobswitch.h pool.h job.h loop.h" ;;
+    src/api.cpp | src/entry.cpp) echo "jobswitch/jobswitch.h pool.h job.h loop.h" ;;
     src/openssl/*) echo "jobswitch/jobswitch.h" ;;
     src/*) echo "none: no rule for this file" ;;
     arch/*/*.h) ;;

@@ -234,8 +234,10 @@ static void every_short_sequence_of_a_state(void **)
     // What the state must do, in two lines: a wake sets the mark, a clear and an
     // end take it back; the descriptor is readable while it is set.
     enum { wake, clear, get, end, late_wake, late_clear, ops };
-    wait_cache cache;
+    wait_owner owner = {};
+    wait_cache &cache = owner.descriptors;
     wait_cache_init(cache);
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
     wait_state state = {};
     assert_true(wait_begin(state));
     int fds_before = open_fds(), bad = 0, the_fd = -1;
@@ -252,15 +254,15 @@ static void every_short_sequence_of_a_state(void **)
                 last_get = i == length;
                 switch (last_get ? get : rest % ops) {
                 case wake:
-                    bad += !wait_wake(state, generation, cache);
+                    bad += !wait_wake(state, generation, owner, 1);
                     woken = true;
                     break;
                 case clear:
-                    bad += !wait_clear(state, generation, cache);
+                    bad += !wait_clear(state, generation, owner);
                     woken = false;
                     break;
                 case get: {
-                    int got = wait_descriptor(state, generation, cache, &reason);
+                    int got = wait_descriptor(state, generation, owner, &reason);
                     // There is one alone, and it comes again.
                     bad += got < 0 || (fd >= 0 && got != fd) ||
                            (the_fd >= 0 && got != the_fd);
@@ -275,10 +277,10 @@ static void every_short_sequence_of_a_state(void **)
                     fd = -1;
                     break;
                 case late_wake:
-                    bad += wait_wake(state, generation - 1, cache);
+                    bad += wait_wake(state, generation - 1, owner, 1);
                     break;
                 case late_clear:
-                    bad += wait_clear(state, generation - 1, cache);
+                    bad += wait_clear(state, generation - 1, owner);
                     break;
                 }
                 if (fd >= 0)
@@ -296,7 +298,7 @@ static void every_short_sequence_of_a_state(void **)
     assert_int_equal(open_fds(), fds_before + 1);
     assert_int_equal(cache.open.load(), 1);
     reason = 0;
-    assert_int_equal(wait_descriptor(state, generation - 1, cache, &reason), -1);
+    assert_int_equal(wait_descriptor(state, generation - 1, owner, &reason), -1);
     assert_int_equal(reason, JOBSWITCH_E_FINISHED);
     wait_cache_close(cache);
     assert_int_equal(open_fds(), fds_before);
@@ -305,48 +307,50 @@ static void every_short_sequence_of_a_state(void **)
 
 static void the_descriptor_is_made_when_asked_for(void **)
 {
-    wait_cache cache;
+    wait_owner owner = {};
+    wait_cache &cache = owner.descriptors;
     wait_cache_init(cache);
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
     wait_state state = {};
     int reason = 0, fds_before = open_fds();
     assert_true(wait_begin(state));
-    assert_true(wait_wake(state, 1, cache));
-    assert_true(wait_clear(state, 1, cache));
+    assert_true(wait_wake(state, 1, owner, 1));
+    assert_true(wait_clear(state, 1, owner));
     assert_int_equal(open_fds(), fds_before);
 
     eventfd_errno = EMFILE;
-    assert_int_equal(wait_descriptor(state, 1, cache, &reason), -1);
+    assert_int_equal(wait_descriptor(state, 1, owner, &reason), -1);
     assert_int_equal(reason, JOBSWITCH_E_NO_DESCRIPTORS);
     eventfd_errno = ENFILE;
-    assert_int_equal(wait_descriptor(state, 1, cache, &reason), -1);
+    assert_int_equal(wait_descriptor(state, 1, owner, &reason), -1);
     assert_int_equal(reason, JOBSWITCH_E_NO_DESCRIPTORS);
     eventfd_errno = ENOMEM;
-    assert_int_equal(wait_descriptor(state, 1, cache, &reason), -1);
+    assert_int_equal(wait_descriptor(state, 1, owner, &reason), -1);
     assert_int_equal(reason, JOBSWITCH_E_NO_MEMORY);
     eventfd_errno = 0;
     assert_int_equal(cache.open.load(), 0);
-    assert_true(wait_wake(state, 1, cache));
+    assert_true(wait_wake(state, 1, owner, 1));
 
-    int fd = wait_descriptor(state, 1, cache, &reason);
+    int fd = wait_descriptor(state, 1, owner, &reason);
     assert_true(fd >= 0);
     assert_int_equal(open_fds(), fds_before + 1);
     assert_true(readable(fd));
     assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     assert_int_equal(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
-    assert_int_equal(wait_descriptor(state, 1, cache, &reason), fd);
-    assert_true(wait_clear(state, 1, cache));
+    assert_int_equal(wait_descriptor(state, 1, owner, &reason), fd);
+    assert_true(wait_clear(state, 1, owner));
 
     // The counter at its end: a wake has no room, and needs none.
     uint64_t most = UINT64_MAX - 1;
     assert_int_equal(syscall(SYS_write, fd, &most, sizeof most), sizeof most);
     errno = 77;
-    assert_true(wait_wake(state, 1, cache));
+    assert_true(wait_wake(state, 1, owner, 1));
     assert_int_equal(errno, 77);
     assert_true(readable(fd));
-    assert_true(wait_clear(state, 1, cache));
+    assert_true(wait_clear(state, 1, owner));
     assert_false(readable(fd));
     // Nothing to read: EAGAIN, which is not the caller's business either.
-    assert_true(wait_clear(state, 1, cache));
+    assert_true(wait_clear(state, 1, owner));
     assert_int_equal(errno, 77);
 
     assert_true(wait_end(state, cache));
@@ -357,15 +361,17 @@ static void the_descriptor_is_made_when_asked_for(void **)
 // In a child after fork a descriptor is the parent's, too.
 static void a_shared_descriptor_is_not_read(void **)
 {
-    wait_cache cache;
+    wait_owner owner = {};
+    wait_cache &cache = owner.descriptors;
     wait_cache_init(cache);
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
     wait_state state = {};
     int reason;
     assert_true(wait_begin(state));
-    int fd = wait_descriptor(state, 1, cache, &reason);
+    int fd = wait_descriptor(state, 1, owner, &reason);
     int parents = dup(fd);
     assert_true(fd >= 0 && parents >= 0);
-    assert_true(wait_wake(state, 1, cache));
+    assert_true(wait_wake(state, 1, owner, 1));
     cache.shared = true;
     assert_true(wait_end(state, cache));
     wait_cache_close(cache);
@@ -384,20 +390,22 @@ static void more_descriptors_than_the_first_page_of_the_cache(void **)
     if (raised.rlim_cur > raised.rlim_max || setrlimit(RLIMIT_NOFILE, &raised) != 0)
         skip_because("needs %zu descriptors", count + 100);
     int fds_before = open_fds(), reason, bad = 0;
-    wait_cache cache;
+    wait_owner owner = {};
+    wait_cache &cache = owner.descriptors;
     wait_cache_init(cache);
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
     std::vector<wait_state> states(count);
     for (wait_state &s : states) {
         bad += !wait_begin(s);
-        bad += wait_descriptor(s, 1, cache, &reason) < 0;
-        bad += !wait_wake(s, 1, cache);
+        bad += wait_descriptor(s, 1, owner, &reason) < 0;
+        bad += !wait_wake(s, 1, owner, 1);
     }
     assert_int_equal(bad, 0);
     assert_int_equal(open_fds(), fds_before + int(count));
     for (wait_state &s : states)
         bad += !wait_end(s, cache) || !wait_begin(s);
     for (wait_state &s : states) {
-        int fd = wait_descriptor(s, 2, cache, &reason);
+        int fd = wait_descriptor(s, 2, owner, &reason);
         bad += fd < 0 || readable(fd);
     }
     assert_int_equal(bad, 0);
@@ -1232,38 +1240,40 @@ static void a_wake_beside_a_held_waker(void **)
 
 static void the_last_generation(void **)
 {
-    wait_cache cache;
+    wait_owner owner = {};
+    wait_cache &cache = owner.descriptors;
     wait_cache_init(cache);
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
     wait_state state = {};
     int reason = 0;
     state.word = uint64_t(UINT32_MAX) << 32;
     assert_true(wait_begin(state));
-    assert_true(wait_wake(state, UINT32_MAX, cache));
-    int fd = wait_descriptor(state, UINT32_MAX, cache, &reason);
+    assert_true(wait_wake(state, UINT32_MAX, owner, 1));
+    int fd = wait_descriptor(state, UINT32_MAX, owner, &reason);
     assert_true(fd >= 0 && readable(fd));
     assert_false(wait_end(state, cache));
     assert_false(readable(fd));
     assert_true(wait_retired(state));
     assert_false(wait_begin(state));
-    assert_false(wait_wake(state, UINT32_MAX, cache));
-    assert_false(wait_clear(state, UINT32_MAX, cache));
-    assert_int_equal(wait_descriptor(state, UINT32_MAX, cache, &reason), -1);
+    assert_false(wait_wake(state, UINT32_MAX, owner, 1));
+    assert_false(wait_clear(state, UINT32_MAX, owner));
+    assert_int_equal(wait_descriptor(state, UINT32_MAX, owner, &reason), -1);
     assert_int_equal(reason, JOBSWITCH_E_FINISHED);
     wait_cache_close(cache);
 
     // With a waker inside: it closes, and the state stays retired.
     state.word = uint64_t(UINT32_MAX) << 32;
-    fd = wait_descriptor(state, UINT32_MAX, cache, &reason);
+    fd = wait_descriptor(state, UINT32_MAX, owner, &reason);
     hold h;
     h.kind = 'w';
     std::thread waker([&] {
         held = &h;
-        wait_wake(state, UINT32_MAX, cache);
+        wait_wake(state, UINT32_MAX, owner, 1);
     });
     await(h.arrived);
     assert_false(wait_end(state, cache));
     assert_false(wait_begin(state));
-    assert_false(wait_wake(state, UINT32_MAX, cache));
+    assert_false(wait_wake(state, UINT32_MAX, owner, 1));
     assert_true(is_open(fd));
     sem_post(&h.go);
     waker.join();

@@ -72,6 +72,7 @@ typedef struct jobswitch_job jobswitch_job;
 #define JOBSWITCH_E_JOB_LEFT 21        /* the current job was left by longjmp */
 #define JOBSWITCH_E_REENTERED 22       /* called from the caller's stack_alloc or stack_free */
 #define JOBSWITCH_E_SHADOW_STACK 23    /* the thread runs with a shadow stack */
+#define JOBSWITCH_E_CANCELLED 24       /* the job was cancelled: no pause is one */
 
 /* ---- setting up ------------------------------------------------------- */
 
@@ -152,8 +153,8 @@ JOBSWITCH_API int jobswitch_start_job(jobswitch_job **job, int *ret,
 
 /* Pauses the current job: whoever started or resumed it gets
  * JOBSWITCH_PAUSE. Returns 1 once resumed; 1 at once outside a job or while
- * pauses are blocked; 0 with a reason if the job cannot pause. Signal
- * handlers: no. */
+ * pauses are blocked; 0 with a reason if the job was cancelled
+ * (JOBSWITCH_E_CANCELLED) or cannot pause. Signal handlers: no. */
 JOBSWITCH_API int jobswitch_pause_job(void);
 
 /* 1 inside a job, 0 outside. Signal handlers: yes. */
@@ -192,6 +193,66 @@ JOBSWITCH_API void jobswitch_clear_wake(jobswitch_job *job);
  * handlers: no. */
 JOBSWITCH_API void jobswitch_prefetch_job(jobswitch_job *job);
 
+/* ---- the event loop --------------------------------------------------- */
+
+/* A descriptor that is readable while any job of the calling thread is woken: an
+ * eventfd, made when first asked for, for the thread's event loop. When it is
+ * readable, call jobswitch_take_ready() or jobswitch_resume_ready() until that
+ * returns 0: only then the descriptor rests, and until it rests wakes need no system
+ * call. It is the library's, as wait descriptors are, and lives until the thread
+ * cleans up. Returns -1 with a reason. Signal handlers: no. */
+JOBSWITCH_API int jobswitch_get_ready_fd(void);
+
+/* Takes woken jobs of the calling thread, and those whose deadline has come, the
+ * oldest wake first: at most max handles go to jobs. Their wakes are taken back, as
+ * by jobswitch_clear_wake(); what their resumes will touch begins to be loaded. Jobs
+ * whose wait descriptor was asked for are told there and not here. Returns how many;
+ * 0 with a reason if that is a failure. Signal handlers: no. */
+JOBSWITCH_API size_t jobswitch_take_ready(jobswitch_job **jobs, size_t max);
+
+/* The same for a thread that has nothing else to do: where there are none, spins for a
+ * few microseconds, then sleeps until there is one, for at most timeout_ns; below 0:
+ * without end. May return 0 early, after a signal handler. */
+JOBSWITCH_API size_t jobswitch_wait_ready(jobswitch_job **jobs, size_t max,
+                                          int64_t timeout_ns);
+
+/* What became of a job that jobswitch_resume_ready() resumed. */
+typedef struct jobswitch_outcome {
+    jobswitch_job *job; /* its handle; after JOBSWITCH_FINISH only a name */
+    int answer;         /* JOBSWITCH_PAUSE, _FINISH, or _ERR */
+    int ret;            /* what its function returned, if it finished */
+} jobswitch_outcome;
+
+/* Takes jobs as jobswitch_take_ready() does, and resumes each at once. Jobs that are
+ * woken meanwhile wait for the next call. Returns how many outcomes were stored. Inside
+ * a job: yes. Signal handlers: no. */
+JOBSWITCH_API size_t jobswitch_resume_ready(jobswitch_outcome *outcomes, size_t max);
+
+/* Pauses as jobswitch_pause_job() does; when CLOCK_MONOTONIC reaches deadline_ns, the
+ * job is woken. Returns what that returns, or JOBSWITCH_EXPIRED once resumed if the
+ * deadline had come by then. Signal handlers: no. */
+JOBSWITCH_API int jobswitch_pause_until(uint64_t deadline_ns);
+#define JOBSWITCH_EXPIRED 2
+
+/* The earliest deadline of the calling thread's paused jobs, for the timeout of its
+ * event loop; UINT64_MAX: there is none. A deadline that has come is told by
+ * jobswitch_take_ready() and the like. Signal handlers: no. */
+JOBSWITCH_API uint64_t jobswitch_next_deadline(void);
+
+/* Resumes a paused job of this thread so that it ends: its pause returns 0
+ * (JOBSWITCH_E_CANCELLED), and so does every later one. Answers as
+ * jobswitch_start_job() does for a resume. Inside a job: yes. Signal handlers: no. */
+JOBSWITCH_API int jobswitch_cancel_job(jobswitch_job **job, int *ret);
+
+/* The same for each job of the calling thread that is paused now; what they return is
+ * dropped. Returns how many have ended. Inside a job: refused (JOBSWITCH_E_IN_JOB).
+ * Signal handlers: no. */
+JOBSWITCH_API size_t jobswitch_cancel_all(void);
+
+/* 1 if the running job has been cancelled; else, and outside a job, 0. Signal
+ * handlers: yes. */
+JOBSWITCH_API int jobswitch_job_cancelled(void);
+
 /* ---- looking in, giving back ------------------------------------------ */
 
 /* Set size to sizeof(jobswitch_stats) (or start from JOBSWITCH_STATS_INIT):
@@ -206,7 +267,7 @@ typedef struct jobswitch_stats {
     uint64_t jobs_discarded; /* taken back unfinished by a clean-up */
     size_t stacks_mapped;    /* stacks that exist, in use or not */
     size_t stack_bytes_resident_max; /* no more stack memory than this is resident */
-    size_t descriptors_open;         /* wait descriptors, in use or kept for reuse */
+    size_t descriptors_open;         /* the ready ring's, and those of jobs, in use or kept */
     /* "guard-install", "prot-none", "caller", or "none" before there is a
      * stack. A constant string. */
     const char *guard_method;

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ready.h"
+
+#include <cerrno>
+#include <ctime>
+#include <linux/futex.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "jobswitch/jobswitch.h"
+
+static constexpr unsigned capacity_shift = 59;
+static constexpr uint64_t sleeping = uint64_t(1) << 58;
+static constexpr uint64_t fd_rests = uint64_t(1) << 57;
+static constexpr uint64_t position_mask = fd_rests - 1;
+static constexpr unsigned capacity_least = 10; // a page
+
+static unsigned capacity_of(uint64_t tail) { return unsigned(tail >> capacity_shift); }
+
+static std::atomic<uint32_t> *slot_of(const ready_ring &ring, unsigned capacity,
+                                      uint64_t position)
+{
+    uint64_t mask = (uint64_t(1) << capacity) - 1;
+    return &ring.slots[capacity].load(std::memory_order_acquire)[position & mask];
+}
+
+// ---- room ----------------------------------------------------------------------
+
+bool ready_reserve(ready_ring &ring, size_t entries, int *reason)
+{
+    unsigned capacity = capacity_of(ring.tail.load(std::memory_order_relaxed));
+    unsigned wanted = capacity_least;
+    while (wanted < 31 && entries > size_t(1) << wanted)
+        wanted++;
+    if (capacity >= wanted)
+        return true;
+    void *memory = mmap(nullptr, sizeof(uint32_t) << wanted, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        *reason = JOBSWITCH_E_NO_MEMORY;
+        return false;
+    }
+    ring.slots[wanted].store(static_cast<std::atomic<uint32_t> *>(memory),
+                             std::memory_order_release);
+    // Tickets from here on stand for the new slots.
+    uint64_t tail = ring.tail.load(std::memory_order_relaxed);
+    uint64_t next;
+    do
+        next = (tail & ~(~uint64_t(0) << capacity_shift)) | uint64_t(wanted) << capacity_shift;
+    while (!ring.tail.compare_exchange_weak(tail, next, std::memory_order_acq_rel));
+    ring.begins[wanted] = tail & position_mask;
+    if (!ring.head_capacity)
+        ring.head_capacity = wanted;
+    return true;
+}
+
+// Where the older slots have all been taken, nobody writes to them any more.
+static void leave_older_slots(ready_ring &ring)
+{
+    unsigned last = capacity_of(ring.tail.load(std::memory_order_relaxed));
+    while (ring.head_capacity < last) {
+        unsigned next = ring.head_capacity + 1;
+        while (!ring.slots[next].load(std::memory_order_relaxed))
+            next++;
+        if (ring.head != ring.begins[next])
+            return;
+        munmap(static_cast<void *>(ring.slots[ring.head_capacity].load()),
+               sizeof(uint32_t) << ring.head_capacity);
+        ring.slots[ring.head_capacity] = nullptr;
+        ring.head_capacity = next;
+    }
+}
+
+// ---- pushing ---------------------------------------------------------------------
+
+static void make_readable(int fd)
+{
+    uint64_t one = 1;
+    (void)!write(fd, &one, sizeof one);
+}
+
+static void make_unreadable(int fd)
+{
+    uint64_t count;
+    (void)!read(fd, &count, sizeof count);
+}
+
+static int descriptor_of(const ready_ring &ring)
+{
+    return ring.fd_after.load(std::memory_order_acquire) - 1;
+}
+
+static void call_owner(ready_ring &ring, uint64_t how)
+{
+    int keep = errno;
+    if (how & sleeping) {
+        ring.asleep.store(0, std::memory_order_seq_cst);
+        syscall(SYS_futex, &ring.asleep, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+    }
+    if (how & fd_rests)
+        make_readable(descriptor_of(ring));
+    errno = keep;
+}
+
+void ready_push(ready_ring &ring, uint32_t entry)
+{
+    uint64_t ticket = ring.tail.fetch_add(1, std::memory_order_acq_rel);
+    uint64_t how = ticket & (sleeping | fd_rests);
+    if (how) {
+        // Before the entry can be seen, for after that the owner may rest anew: what is
+        // done here would be to the wrong rest.
+        ring.calling.fetch_add(1, std::memory_order_seq_cst);
+        ring.tail.fetch_and(~how, std::memory_order_acq_rel);
+    }
+    slot_of(ring, capacity_of(ticket), ticket & position_mask)
+        ->store(entry, std::memory_order_release);
+    if (how) {
+        call_owner(ring, how);
+        ring.calling.fetch_sub(1, std::memory_order_seq_cst);
+    }
+}
+
+// ---- taking ------------------------------------------------------------------------
+
+uint32_t ready_pop(ready_ring &ring)
+{
+    leave_older_slots(ring);
+    if (!ring.head_capacity)
+        return 0;
+    std::atomic<uint32_t> *slot = slot_of(ring, ring.head_capacity, ring.head);
+    uint32_t entry = slot->load(std::memory_order_acquire);
+    if (entry) {
+        slot->store(0, std::memory_order_relaxed);
+        ring.head++;
+    }
+    return entry;
+}
+
+uint32_t ready_peek(const ready_ring &ring, size_t places)
+{
+    if (!ring.head_capacity)
+        return 0;
+    return slot_of(ring, ring.head_capacity, ring.head + places)
+        ->load(std::memory_order_relaxed);
+}
+
+uint64_t ready_end(const ready_ring &ring)
+{
+    return ring.tail.load(std::memory_order_acquire) & position_mask;
+}
+
+// ---- resting -------------------------------------------------------------------------
+
+int ready_descriptor(ready_ring &ring, int *reason)
+{
+    int fd = descriptor_of(ring);
+    if (fd >= 0)
+        return fd;
+    fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0) {
+        *reason = errno == EMFILE || errno == ENFILE ? JOBSWITCH_E_NO_DESCRIPTORS
+                                                     : JOBSWITCH_E_NO_MEMORY;
+        return -1;
+    }
+    ring.fd_after.store(fd + 1, std::memory_order_release);
+    return fd;
+}
+
+bool ready_has_descriptor(const ready_ring &ring) { return descriptor_of(ring) >= 0; }
+
+// Nobody is about to call the owner, so nothing of an earlier rest comes late. Returns
+// the tail as of then, if there is no entry; else 0.
+static uint64_t nobody_comes(ready_ring &ring)
+{
+    if (ring.calling.load(std::memory_order_seq_cst) != 0)
+        return 0;
+    uint64_t tail = ring.tail.load(std::memory_order_seq_cst);
+    return (tail & position_mask) == ring.head ? tail : 0;
+}
+
+void ready_rest(ready_ring &ring)
+{
+    int fd = descriptor_of(ring);
+    uint64_t tail;
+    if (fd < 0 || !(tail = nobody_comes(ring)) || (tail & fd_rests))
+        return;
+    make_unreadable(fd);
+    if (!ring.tail.compare_exchange_strong(tail, tail | fd_rests, std::memory_order_seq_cst))
+        make_readable(fd);
+}
+
+void ready_sleep(ready_ring &ring, uint64_t deadline_ns)
+{
+    uint64_t tail = nobody_comes(ring);
+    if (!tail) {
+        // A waker between its two steps, or before its last. It may need this very
+        // processor, and have no right to it while this thread asks again and again.
+        timespec moment = {0, 20000};
+        nanosleep(&moment, nullptr);
+        return;
+    }
+    ring.asleep.store(1, std::memory_order_relaxed);
+    if (!ring.tail.compare_exchange_strong(tail, tail | sleeping, std::memory_order_seq_cst))
+        return;
+    timespec until = {time_t(deadline_ns / 1000000000), long(deadline_ns % 1000000000)};
+    syscall(SYS_futex, &ring.asleep, FUTEX_WAIT_BITSET_PRIVATE, 1,
+            deadline_ns == UINT64_MAX ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
+    ring.tail.fetch_and(~sleeping, std::memory_order_acq_rel);
+}
+
+void ready_close(ready_ring &ring)
+{
+    int fd = descriptor_of(ring);
+    uint64_t tail = nobody_comes(ring);
+    if (fd < 0 || !tail)
+        return;
+    // A waker that is late finds no rest, and calls nobody.
+    if (!ring.tail.compare_exchange_strong(tail, tail & ~fd_rests, std::memory_order_seq_cst))
+        return;
+    ring.fd_after.store(0, std::memory_order_release);
+    close(fd);
+}
