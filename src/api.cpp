@@ -259,6 +259,40 @@ uint64_t jobswitch_next_deadline()
 
 void jobswitch_prefetch_job(jobswitch_job *job) { job_prefetch(job); }
 
+// ---- what a job keeps ------------------------------------------------------------------
+
+int jobswitch_create_key(jobswitch_key *key, void (*destructor)(void *))
+{
+    int reason = JOBSWITCH_E_NULL;
+    if (!key || !local_key_create(key, destructor, &reason))
+        return job_fail(reason, 0);
+    return 1;
+}
+
+int jobswitch_delete_key(jobswitch_key key)
+{
+    return local_key_delete(key) ? 1 : job_fail(JOBSWITCH_E_UNKNOWN_KEY, 0);
+}
+
+int jobswitch_set_local(jobswitch_key key, void *value)
+{
+    if (!local_key_exists(key))
+        return job_fail(JOBSWITCH_E_UNKNOWN_KEY, 0);
+    job *j = job_settle();
+    if (!j)
+        return job_fail(JOBSWITCH_E_NO_JOB, 0);
+    uint32_t place = job_locals(*j);
+    bool set = local_set(pool_of(*j)->locals, place, key, value);
+    job_set_locals(*j, place);
+    return set ? 1 : job_fail(JOBSWITCH_E_NO_MEMORY, 0);
+}
+
+void *jobswitch_get_local(jobswitch_key key)
+{
+    job *j = job_current();
+    return j ? local_get(pool_of(*j)->locals, job_locals(*j), key) : nullptr;
+}
+
 // ---- looking in, giving back ----------------------------------------------------------
 
 int jobswitch_get_stats(jobswitch_stats *stats)
@@ -314,6 +348,9 @@ const char *jobswitch_error_string(int code)
     case JOBSWITCH_E_JOB_LEFT: return "the current job was left by longjmp";
     case JOBSWITCH_E_REENTERED: return "called from the program's own stack allocator";
     case JOBSWITCH_E_CANCELLED: return "the job has been cancelled";
+    case JOBSWITCH_E_NO_JOB: return "possible inside a job only";
+    case JOBSWITCH_E_NO_KEYS: return "as many keys as there can be";
+    case JOBSWITCH_E_UNKNOWN_KEY: return "not a key, or one that was deleted";
     case JOBSWITCH_E_SHADOW_STACK: return "the thread runs with a shadow stack, which cannot be switched";
     }
     return "not a reason of this version of the library";

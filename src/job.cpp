@@ -586,6 +586,13 @@ SWITCHES void context_ended(context *c, int value)
     if (j.gate & gate_waiting)
         die("jobswitch: a job ends that waits for another, which longjmp has "
             "left\n");
+    if (job_locals(j)) {
+        // The destructors run in the job, which pauses no more.
+        job_settle();
+        job_set_gate(j, (j.gate & ~gate_blocks) | gate_blocks);
+        local_end(p.locals, job_locals(j));
+        job_set_locals(j, 0);
+    }
     job_release_args(j);
     context *starter = c->link;
     starter->child = no_child(p, starter);

@@ -82,6 +82,14 @@ inline constexpr uint32_t flag_args_heap = 1; // its args are in memory of their
 inline constexpr uint32_t flag_drop = 2;      // its stack is not of the pool's shape
 inline constexpr uint32_t flag_drop_over = 4; // more jobs than the pool's maximum
 
+// Above the flags: where the job's local values are; 0: it has none.
+inline constexpr unsigned flag_bits = 8;
+inline uint32_t job_locals(const job &j) { return j.flags >> flag_bits; }
+inline void job_set_locals(job &j, uint32_t place)
+{
+    j.flags = (j.flags & ((1u << flag_bits) - 1)) | place << flag_bits;
+}
+
 inline bool job_is_secret(const job &j)
 {
     return j.key.load(std::memory_order_acquire) & key_secret;

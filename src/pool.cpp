@@ -546,6 +546,16 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
 
 // ---- closing ---------------------------------------------------------------------
 
+// Before any job is discarded, for destructors look at others'.
+static void end_locals(pool &p, job &j)
+{
+    if (!job_locals(j))
+        return;
+    calling_scope scope(p);
+    local_end(p.locals, job_locals(j));
+    job_set_locals(j, 0);
+}
+
 static void discard_live(pool &p, job &j)
 {
     if (job_is_secret(j))
@@ -567,6 +577,7 @@ void pool_close(pool &p)
     job_settle();
     p.here->root.child = &p.here->root;
     drop_doomed(p);
+    for_each_job(p, [&p](job &j) { end_locals(p, j); });
     for_each_job(p, [&p](job &j) {
         discard_live(p, j);
         job_drop(p, j);
@@ -576,6 +587,7 @@ void pool_close(pool &p)
         wait_take(job_of_offset(entry).wait);
     ready_close(p.waits.ready);
     timer_close(p.timers);
+    local_close(p.locals);
     wait_cache_close(p.waits.descriptors);
     while (arena_chunk *chunk = p.chunks) {
         p.chunks = chunk->next;

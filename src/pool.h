@@ -12,6 +12,7 @@
 #include "context.h"
 #include "job.h"
 #include "jobswitch/jobswitch.h"
+#include "local.h"
 #include "stack.h"
 #include "timer.h"
 #include "wait.h"
@@ -94,6 +95,7 @@ struct pool {
     wait_owner waits;
     size_t chunks_held;
     timer_queue timers; // of offsets
+    local_table locals;
     int process;  // whose descriptors these are
     bool opened;  // has limits
     bool calling; // in a function of the caller's

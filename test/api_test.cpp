@@ -289,13 +289,13 @@ static void no_thread_key(void **)
 static void every_reason_has_its_sentence(void **)
 {
     std::set<std::string> seen;
-    for (int code = JOBSWITCH_E_NONE; code <= JOBSWITCH_E_CANCELLED; code++) {
+    for (int code = JOBSWITCH_E_NONE; code <= JOBSWITCH_E_UNKNOWN_KEY; code++) {
         const char *text = jobswitch_error_string(code);
         assert_non_null(text);
         assert_true(*text);
         assert_true(seen.insert(text).second);
     }
-    const char *unknown = jobswitch_error_string(JOBSWITCH_E_CANCELLED + 1);
+    const char *unknown = jobswitch_error_string(JOBSWITCH_E_UNKNOWN_KEY + 1);
     assert_true(unknown && *unknown);
     assert_true(seen.insert(unknown).second);
     for (int code : {-1, 1000, INT32_MAX, INT32_MIN})

@@ -38,9 +38,10 @@ allowed() {
     src/ready.h | src/ready.cpp) echo "$base ready.h" ;;
     src/wait.h | src/wait.cpp) echo "$base ready.h wait.h" ;;
     src/timer.h | src/timer.cpp) echo "$base timer.h" ;;
+    src/local.h | src/local.cpp) echo "$base local.h" ;;
     src/arena.h | src/arena.cpp) echo "$base arena.h" ;;
     src/job.h | src/job.cpp | src/pool.h | src/pool.cpp)
-        echo "$base context.h stack.h wait.h timer.h arena.h pool.h job.h" ;;
+        echo "$base context.h stack.h wait.h timer.h local.h arena.h pool.h job.h" ;;
     src/loop.h | src/loop.cpp) echo "jobswitch/jobswitch.h pool.h job.h loop.h" ;;
     src/api.cpp | src/entry.cpp) echo "jobswitch/jobswitch.h pool.h job.h loop.h" ;;
     src/openssl/*) echo "jobswitch/jobswitch.h" ;;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What an event loop does with its jobs: the ready ring, deadlines, cancelling. How wakers and the owner of a ring go past each other, in every order,
+// What an event loop does with its jobs: the ready ring, deadlines, cancelling, and
+// what jobs keep. How wakers and the owner of a ring go past each other, in every order,
 // is test/ready_model_test.cpp's.
 //
 // Nothing is asserted on a job's stack or on another thread: it is counted there and
@@ -643,6 +644,150 @@ static void cancelling_among_nested_jobs(void **)
     assert_int_equal(ret, 0);
 }
 
+// ---- what jobs keep ----------------------------------------------------------------------
+
+static jobswitch_key keys[3];
+static std::atomic<unsigned long> destroyed;
+static void *last_destroyed;
+static void destroys(void *value)
+{
+    last_destroyed = value;
+    free(value);
+    destroyed++;
+}
+
+static int keeps(void *arg)
+{
+    bool sets_again = *static_cast<bool *>(arg);
+    if (jobswitch_get_local(keys[0]) || jobswitch_get_local(keys[1]))
+        return -1;
+    void *value = malloc(16);
+    if (jobswitch_set_local(keys[0], value) != 1)
+        return -2;
+    if (sets_again && jobswitch_set_local(keys[1], malloc(32)) != 1)
+        return -3;
+    int answer = jobswitch_pause_job();
+    if (jobswitch_get_local(keys[0]) != value)
+        return -4;
+    return answer;
+}
+
+static void every_value_is_destroyed(void **)
+{
+    const size_t count = scaled(100000ul);
+    assert_int_equal(jobswitch_create_key(&keys[0], destroys), 1);
+    assert_int_equal(jobswitch_create_key(&keys[1], destroys), 1);
+    assert_int_not_equal(keys[0], keys[1]);
+    std::vector<jobswitch_job *> jobs(count);
+    for (int way = 0; way < 3; way++) { // finishes, is cancelled, is taken back
+        destroyed = 0;
+        unsigned long bad = 0, expected = 0;
+        for (size_t i = 0; i < count; i++) {
+            bool sets_again = i % 2;
+            int ret;
+            jobs[i] = nullptr;
+            bad += jobswitch_start_job(&jobs[i], &ret, keeps, &sets_again,
+                                       sizeof sets_again) != JOBSWITCH_PAUSE;
+            expected += 1 + sets_again;
+        }
+        assert_int_equal(destroyed, 0);
+        if (way == 0)
+            for (auto &job : jobs) {
+                int ret = -9;
+                bad += jobswitch_start_job(&job, &ret, nullptr, nullptr, 0) !=
+                           JOBSWITCH_FINISH || ret != 1;
+            }
+        else if (way == 1)
+            assert_int_equal(jobswitch_cancel_all(), count);
+        else
+            jobswitch_cleanup_thread();
+        assert_int_equal(bad, 0);
+        assert_int_equal(destroyed, expected);
+        jobswitch_stats stats = JOBSWITCH_STATS_INIT;
+        jobswitch_get_stats(&stats);
+        assert_int_equal(stats.jobs_paused, 0);
+        assert_int_equal(stats.jobs_idle, way == 2 ? 0 : count);
+    }
+    assert_int_equal(jobswitch_delete_key(keys[0]), 1);
+    assert_int_equal(jobswitch_delete_key(keys[1]), 1);
+}
+
+static int destructor_calls, destructor_pauses, destructor_in_job;
+static void sets_anew(void *value)
+{
+    destructor_calls++;
+    destructor_in_job = jobswitch_in_job();
+    destructor_pauses = jobswitch_pause_job();
+    jobswitch_set_local(keys[2], value);
+}
+static int sets_one(void *)
+{
+    return jobswitch_set_local(keys[2], &destructor_calls);
+}
+
+static void destructors_that_set_again_are_called_again(void **)
+{
+    assert_int_equal(jobswitch_create_key(&keys[2], sets_anew), 1);
+    destructor_calls = destructor_pauses = destructor_in_job = 0;
+    jobswitch_job *job = nullptr;
+    int ret = -1;
+    assert_int_equal(jobswitch_start_job(&job, &ret, sets_one, nullptr, 0), JOBSWITCH_FINISH);
+    assert_int_equal(ret, 1);
+    assert_int_equal(destructor_calls, 4);
+    assert_int_equal(destructor_in_job, 1);
+    assert_int_equal(destructor_pauses, 1); // blocked: at once
+    assert_int_equal(jobswitch_delete_key(keys[2]), 1);
+}
+
+static int reads_key(void *arg)
+{
+    return jobswitch_get_local(*static_cast<jobswitch_key *>(arg)) ? 1 : 0;
+}
+static int sets_key(void *arg)
+{
+    jobswitch_key key = *static_cast<jobswitch_key *>(arg);
+    if (jobswitch_set_local(key, arg) != 1)
+        return jobswitch_last_error();
+    return jobswitch_get_local(key) == arg ? 0 : -1;
+}
+
+static void keys_and_their_limits(void **)
+{
+    std::vector<jobswitch_key> all;
+    jobswitch_key key;
+    while (jobswitch_create_key(&key, nullptr) == 1)
+        all.push_back(key);
+    assert_int_equal(all.size(), 1024);
+    assert_int_equal(jobswitch_last_error(), JOBSWITCH_E_NO_KEYS);
+    assert_int_equal(jobswitch_create_key(nullptr, nullptr), 0);
+    assert_int_equal(jobswitch_last_error(), JOBSWITCH_E_NULL);
+    jobswitch_job *job = nullptr;
+    int ret = -1;
+    for (jobswitch_key k : {all.front(), all.back()}) {
+        assert_int_equal(jobswitch_start_job(&job, &ret, sets_key, &k, sizeof k),
+                         JOBSWITCH_FINISH);
+        assert_int_equal(ret, 0);
+        // The next job in that place has none.
+        assert_int_equal(jobswitch_start_job(&job, &ret, reads_key, &k, sizeof k),
+                         JOBSWITCH_FINISH);
+        assert_int_equal(ret, 0);
+    }
+    key = all.back();
+    for (jobswitch_key k : all)
+        assert_int_equal(jobswitch_delete_key(k), 1);
+    assert_int_equal(jobswitch_delete_key(key), 0);
+    assert_int_equal(jobswitch_last_error(), JOBSWITCH_E_UNKNOWN_KEY);
+    assert_int_equal(jobswitch_start_job(&job, &ret, sets_key, &key, sizeof key),
+                     JOBSWITCH_FINISH);
+    assert_int_equal(ret, JOBSWITCH_E_UNKNOWN_KEY);
+    assert_int_equal(jobswitch_delete_key(0), 0);
+    assert_int_equal(jobswitch_create_key(&key, nullptr), 1);
+    assert_int_equal(jobswitch_set_local(key, &key), 0);
+    assert_int_equal(jobswitch_last_error(), JOBSWITCH_E_NO_JOB);
+    assert_null(jobswitch_get_local(key));
+    assert_int_equal(jobswitch_delete_key(key), 1);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -663,6 +808,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_deadline_tells_the_loop_when, teardown),
         cmocka_unit_test_teardown(a_cancelled_job_runs_to_its_end, teardown),
         cmocka_unit_test_teardown(cancelling_among_nested_jobs, teardown),
+        cmocka_unit_test_teardown(every_value_is_destroyed, teardown),
+        cmocka_unit_test_teardown(destructors_that_set_again_are_called_again, teardown),
+        cmocka_unit_test_teardown(keys_and_their_limits, teardown),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }

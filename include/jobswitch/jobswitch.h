@@ -73,6 +73,9 @@ typedef struct jobswitch_job jobswitch_job;
 #define JOBSWITCH_E_REENTERED 22       /* called from the caller's stack_alloc or stack_free */
 #define JOBSWITCH_E_SHADOW_STACK 23    /* the thread runs with a shadow stack */
 #define JOBSWITCH_E_CANCELLED 24       /* the job was cancelled: no pause is one */
+#define JOBSWITCH_E_NO_JOB 25          /* possible inside a job only */
+#define JOBSWITCH_E_NO_KEYS 26         /* as many keys as there can be */
+#define JOBSWITCH_E_UNKNOWN_KEY 27     /* not a key, or one that was deleted */
 
 /* ---- setting up ------------------------------------------------------- */
 
@@ -252,6 +255,32 @@ JOBSWITCH_API size_t jobswitch_cancel_all(void);
 /* 1 if the running job has been cancelled; else, and outside a job, 0. Signal
  * handlers: yes. */
 JOBSWITCH_API int jobswitch_job_cancelled(void);
+
+/* ---- what a job keeps ------------------------------------------------- */
+
+/* Names a value that each job has of its own, of any thread. Never 0. */
+typedef uint32_t jobswitch_key;
+
+/* Makes a key, of at most 1,024. When a job ends with a value that is not NULL,
+ * destructor (if not NULL) is called with that value: when the function has returned,
+ * cancelled or not, on the job's stack, while pauses are blocked; for a job that a
+ * clean-up takes back, on the stack of whoever cleans up, and no call of jobswitch but
+ * of wakes does anything then. It must not throw, nor leave by longjmp. In what order is not said; for values
+ * that destructors set, they are called again, four times in all. Returns 1, or 0 with
+ * a reason. Threads: any; signal handlers: no. */
+JOBSWITCH_API int jobswitch_create_key(jobswitch_key *key, void (*destructor)(void *value));
+
+/* The values of a deleted key are gone; their destructors are not called. Returns 1, or
+ * 0 with a reason. Threads: any; signal handlers: no. */
+JOBSWITCH_API int jobswitch_delete_key(jobswitch_key key);
+
+/* Sets the running job's value, without a call for the last one. Returns 1, or 0 with
+ * a reason; outside a job: JOBSWITCH_E_NO_JOB. Signal handlers: no. */
+JOBSWITCH_API int jobswitch_set_local(jobswitch_key key, void *value);
+
+/* The running job's value. NULL where none was set, outside a job, or for what is no
+ * key. Signal handlers: no. */
+JOBSWITCH_API void *jobswitch_get_local(jobswitch_key key);
 
 /* ---- looking in, giving back ------------------------------------------ */
 
