@@ -17,7 +17,8 @@
 // as if its calls could block: read a request, answer it, again. Where a call
 // really would block (EAGAIN), or a request asks for a delay, the job notes in
 // its slot what it waits for and pauses, and the loop goes on with others. The
-// loop resumes it when epoll or a timer has what it waits for.
+// loop resumes it when epoll has what it waits for; the runtime keeps the
+// deadlines, and the loop resumes by the ready ring those that have come.
 //
 // Three rules keep that sound, and carry over to any server built this way:
 //
@@ -47,16 +48,15 @@
 // give the memory of idle stacks back. Nothing is allocated for a request but
 // the text of /stats.
 //
-// Wait descriptors. The loop knows by itself when a socket is ready, so it
-// resumes jobs directly. It is different when something else knows: another
-// thread, a device, a library with completions of its own. Such a job would
-// hand its handle (jobswitch_get_current_job) to that thread and pause; the
-// loop, once, adds jobswitch_get_wait_fd(job) to its epoll set, level-
-// triggered, with the job's slot as the data; the other thread calls
-// jobswitch_wake(job) when it is done; and the loop, on that event, calls
-// jobswitch_clear_wake(job) and resumes the job. A wake that comes before the
-// pause is not lost. The descriptor belongs to the job: take it out of the
-// epoll set when the job has finished, and do not close it.
+// Wakes. The loop knows by itself when a socket is ready, so it resumes those
+// jobs directly. It is different when something else knows: another thread, a
+// device, a library with completions of its own. Such a job would hand its
+// handle (jobswitch_get_current_job) to that thread and pause, and the thread
+// calls jobswitch_wake(job) when it is done. The loop need not be changed: the
+// job comes by the ready ring, whose descriptor is in the epoll set, as jobs
+// with a deadline and those that gave up their turn do. A wake that comes
+// before the pause is not lost; one that comes too late does nothing, or wakes
+// a job that then waits for something else: so connection_pause() looks.
 
 #include <jobswitch/jobswitch.h>
 
@@ -112,6 +112,9 @@ constexpr int READS_PER_TURN = 16;        // then other connections get theirs
 constexpr int EVENTS_PER_TURN = 512;
 constexpr size_t STATS_BYTES = 1536;      // of /stats, for each thread
 constexpr int64_t NEVER_MS = INT64_MAX;
+constexpr uint64_t NEVER_NS = UINT64_MAX;
+constexpr int64_t NS_PER_MS = 1000000;
+constexpr size_t RESUMES_PER_TURN = 512;  // of the ready ring
 
 struct Options {
     std::string host = "127.0.0.1";
@@ -145,25 +148,16 @@ enum class Wake : uint8_t {
     stop,    // the server stops: end now, without another pause
 };
 
-constexpr uint32_t NO_PLACE = UINT32_MAX;
-
 // What the loop knows of a connection; the rest lies on the job's stack.
 struct Slot {
     jobswitch_job *job = nullptr;
-    int64_t deadline_ms = NEVER_MS;
-    uint32_t timer_place = NO_PLACE; // in Loop::timers
-    uint32_t generation = 0;         // counts the connections that had the slot
+    uint32_t generation = 0; // counts the connections that had the slot
     uint32_t next_free = 0;
     Waits waits_for = Waits::nothing;
     Wake wake = Wake::ready;
     bool readable = false; // a read is worth trying
     bool hung_up = false;  // the client's end, or an error, is to be read
     bool broken = false;   // nothing can be sent any more
-};
-
-struct Timer {
-    int64_t at_ms;
-    uint32_t slot;
 };
 
 enum Count : size_t {
@@ -218,9 +212,7 @@ struct Loop {
     int last_error = JOBSWITCH_E_NONE; // the last that was told
     uint32_t open = 0;                 // connections
     uint32_t free_slot = 0;
-    std::vector<Slot> slots;   // never grows: references to slots stay good
-    std::vector<Timer> timers; // a heap; at most one for each slot
-    std::vector<uint64_t> turns, turns_now; // slot names, see turns_run()
+    std::vector<Slot> slots; // never grows: references to slots stay good
     std::array<char, 64> date_line{};
     size_t date_bytes = 0;
     int64_t date_until_ms = 0;
@@ -260,99 +252,7 @@ uint64_t slot_name(const Loop &loop, uint32_t index)
 
 constexpr uint64_t LISTENER_NAME = UINT64_MAX;
 constexpr uint64_t STOPPER_NAME = UINT64_MAX - 1;
-
-// ---- timers -----------------------------------------------------------------
-//
-// A heap with one timer for a slot at most. Deadlines move with every request
-// and nearly always to a later time, so that costs one store: a timer that
-// comes early looks at the deadline and goes back into the heap. (It therefore
-// also does no harm that the timer of an ended connection stays.)
-
-void timer_put(Loop &loop, uint32_t place, const Timer &timer)
-{
-    loop.timers[place] = timer;
-    loop.slots[timer.slot].timer_place = place;
-}
-
-void timer_lift(Loop &loop, uint32_t place)
-{
-    const Timer timer = loop.timers[place];
-    while (place > 0) {
-        const uint32_t parent = (place - 1) / 2;
-        if (loop.timers[parent].at_ms <= timer.at_ms)
-            break;
-        timer_put(loop, place, loop.timers[parent]);
-        place = parent;
-    }
-    timer_put(loop, place, timer);
-}
-
-void timer_sink(Loop &loop, uint32_t place)
-{
-    const Timer timer = loop.timers[place];
-    const size_t count = loop.timers.size();
-    for (;;) {
-        uint32_t child = 2 * place + 1;
-        if (child >= count)
-            break;
-        if (child + 1 < count &&
-            loop.timers[child + 1].at_ms < loop.timers[child].at_ms)
-            child++;
-        if (timer.at_ms <= loop.timers[child].at_ms)
-            break;
-        timer_put(loop, place, loop.timers[child]);
-        place = child;
-    }
-    timer_put(loop, place, timer);
-}
-
-void timer_set(Loop &loop, uint32_t index, int64_t deadline_ms)
-{
-    Slot &slot = loop.slots[index];
-    slot.deadline_ms = deadline_ms;
-    if (slot.timer_place == NO_PLACE) {
-        if (deadline_ms == NEVER_MS)
-            return;
-        slot.timer_place = static_cast<uint32_t>(loop.timers.size());
-        loop.timers.push_back({deadline_ms, index});
-    } else if (deadline_ms < loop.timers[slot.timer_place].at_ms) {
-        loop.timers[slot.timer_place].at_ms = deadline_ms;
-    } else {
-        return;
-    }
-    timer_lift(loop, slot.timer_place);
-}
-
-void timer_drop_first(Loop &loop)
-{
-    loop.slots[loop.timers[0].slot].timer_place = NO_PLACE;
-    const Timer last = loop.timers.back();
-    loop.timers.pop_back();
-    if (!loop.timers.empty()) {
-        timer_put(loop, 0, last);
-        timer_sink(loop, 0);
-    }
-}
-
-void loop_resume(Loop &loop, uint32_t index, Wake wake);
-
-void timers_run(Loop &loop)
-{
-    while (!loop.timers.empty() && loop.timers[0].at_ms <= loop.now_ms) {
-        const uint32_t index = loop.timers[0].slot;
-        const Slot &slot = loop.slots[index];
-        const bool waits = slot.waits_for != Waits::nothing;
-        if (waits && slot.deadline_ms <= loop.now_ms) {
-            timer_drop_first(loop);
-            loop_resume(loop, index, Wake::timeout);
-        } else if (waits && slot.deadline_ms != NEVER_MS) {
-            loop.timers[0].at_ms = slot.deadline_ms;
-            timer_sink(loop, 0);
-        } else {
-            timer_drop_first(loop);
-        }
-    }
-}
+constexpr uint64_t READY_NAME = UINT64_MAX - 2;
 
 // ---- the job's side: a connection, in blocking style ------------------------
 
@@ -393,15 +293,27 @@ Wake connection_pause(Connection &c, Waits waits_for, int64_t deadline_ms)
     Loop &loop = c.loop;
     Slot &slot = loop.slots[c.slot];
     slot.waits_for = waits_for;
-    timer_set(loop, c.slot, deadline_ms);
-    if (waits_for == Waits::turn)
-        loop.turns.push_back(slot_name(loop, c.slot)); // it has room for all
-    if (!jobswitch_pause_job()) {
-        slot.waits_for = Waits::nothing;
-        return Wake::stop; // it cannot pause, so it must not go on either
+    int answer;
+    if (waits_for == Waits::turn) {
+        slot.wake = Wake::ready;
+        jobswitch_wake(jobswitch_get_current_job()); // behind all others
+        answer = jobswitch_pause_job();
+    } else {
+        const uint64_t deadline_ns =
+            deadline_ms == NEVER_MS
+                ? NEVER_NS
+                : static_cast<uint64_t>(deadline_ms * NS_PER_MS);
+        // Whoever has what it waits for says so in the slot. A deadline that
+        // was overtaken may have left a wake behind, which comes now.
+        do
+            answer = jobswitch_pause_until(deadline_ns);
+        while (answer == 1 && slot.waits_for != Waits::nothing);
     }
+    slot.waits_for = Waits::nothing;
+    if (answer == 0)
+        return Wake::stop; // it cannot pause, so it must not go on either
     c.reads = 0;
-    return slot.wake;
+    return answer == JOBSWITCH_EXPIRED ? Wake::timeout : slot.wake;
 }
 
 // Sends all of it, however slowly the client takes it.
@@ -1025,37 +937,42 @@ bool request_answer(Connection &c, Request &request)
     return response_write(c, request, 404, "no such page\n");
 }
 
-// The job. No exception may leave it (nor does anything in it throw): its
-// caller's frames are on another stack.
-int connection_run(void *args) noexcept
+void connection_serve(Connection &c)
 {
-    Connection c(*static_cast<const ConnectionArgs *>(args));
     count_add(c.loop, JOB_STARTS);
     epoll_event event{};
     event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.u64 = slot_name(c.loop, c.slot);
     if (epoll_ctl(c.loop.epoll, EPOLL_CTL_ADD, c.socket, &event) != 0)
-        return 0;
+        return;
 
     for (;;) {
         Request request;
         const int refusal = request_receive(c, request);
         if (refusal == CLIENT_GONE)
-            return 0;
+            return;
         if (refusal != ACCEPTED) {
             // What follows on the connection may be anything.
             request.keep_alive = false;
             count_add(c.loop, REQUESTS_REFUSED);
             if (!response_write(c, request, refusal, status_text(refusal)))
-                return 0;
+                return;
         } else if (!request_answer(c, request)) {
-            return 0;
+            return;
         }
         if (!request.keep_alive)
             break;
     }
     connection_linger(c);
-    return 0;
+}
+
+// The job. What it returns tells the loop whose it was. No exception may leave it (nor
+// does anything in it throw): its caller's frames are on another stack.
+int connection_run(void *args) noexcept
+{
+    Connection c(*static_cast<const ConnectionArgs *>(args));
+    connection_serve(c);
+    return static_cast<int>(c.slot);
 }
 
 // ---- the loop's side --------------------------------------------------------
@@ -1079,7 +996,6 @@ void slot_release(Loop &loop, uint32_t index)
     slot.job = nullptr;
     slot.generation++; // events still under way are no longer for this slot
     slot.waits_for = Waits::nothing;
-    slot.deadline_ms = NEVER_MS;
     slot.next_free = loop.free_slot;
     loop.free_slot = index;
     loop.open--;
@@ -1236,18 +1152,28 @@ void event_handle(Loop &loop, const epoll_event &event)
     }
 }
 
-// Jobs that gave up their turn in the turn before. They may do so again: those
-// wait for the next.
-void turns_run(Loop &loop)
+// Jobs that are woken: their deadlines have come, or they gave up their turn. Those
+// that are woken meanwhile wait for the next turn of the loop.
+void ready_run(Loop &loop)
 {
-    loop.turns.swap(loop.turns_now);
-    for (const uint64_t name : loop.turns_now) {
-        const uint32_t index = static_cast<uint32_t>(name);
-        if (name == slot_name(loop, index) &&
-            loop.slots[index].waits_for == Waits::turn)
-            loop_resume(loop, index, Wake::ready);
+    std::array<jobswitch_outcome, RESUMES_PER_TURN> outcomes;
+    const size_t count =
+        jobswitch_resume_ready(outcomes.data(), outcomes.size());
+    count_add(loop, JOB_RESUMES, count);
+    for (size_t i = 0; i < count; i++) {
+        switch (outcomes[i].answer) {
+        case JOBSWITCH_PAUSE:
+            count_add(loop, JOB_PAUSES);
+            break;
+        case JOBSWITCH_FINISH:
+            count_add(loop, JOB_FINISHES);
+            slot_release(loop, static_cast<uint32_t>(outcomes[i].ret));
+            break;
+        default:
+            die("a job cannot be resumed",
+                jobswitch_error_string(jobswitch_last_error()));
+        }
     }
-    loop.turns_now.clear();
 }
 
 // Idle connections are closed now; those with a request have until stop_at_ms.
@@ -1287,12 +1213,12 @@ void loop_trim(Loop &loop)
 
 int loop_timeout_ms(const Loop &loop)
 {
-    if (!loop.turns.empty())
-        return 0;
     int64_t next_ms = std::min(
         {loop.listener_retry_ms, loop.stop_at_ms, loop.trim_at_ms});
-    if (!loop.timers.empty())
-        next_ms = std::min(next_ms, loop.timers[0].at_ms);
+    const uint64_t deadline_ns = jobswitch_next_deadline();
+    if (deadline_ns != NEVER_NS) // epoll_wait() takes whole milliseconds
+        next_ms = std::min(next_ms, static_cast<int64_t>(
+                                        deadline_ns / NS_PER_MS + 1));
     if (next_ms == NEVER_MS)
         return -1;
     return static_cast<int>(
@@ -1340,11 +1266,10 @@ void loop_run(Loop &loop)
                 accept = true;
             else if (events[i].data.u64 == STOPPER_NAME)
                 stop = true;
-            else
+            else if (events[i].data.u64 != READY_NAME)
                 event_handle(loop, events[i]);
         }
-        timers_run(loop);
-        turns_run(loop);
+        ready_run(loop);
         if (accept) // now that ended connections have made room
             loop_accept(loop);
         if (loop.listener_retry_ms <= loop.now_ms)
@@ -1364,7 +1289,12 @@ void loop_thread(Loop &loop)
     // JOBSWITCH_NO_JOBS from jobswitch_start_job().
     jobswitch_options options = JOBSWITCH_OPTIONS_INIT;
     options.max_jobs = loop.server.options.max_connections;
-    if (jobswitch_init_thread_with(&options)) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = READY_NAME;
+    if (jobswitch_init_thread_with(&options) &&
+        epoll_ctl(loop.epoll, EPOLL_CTL_ADD, jobswitch_get_ready_fd(),
+                  &event) == 0) {
         loop.now_ms = clock_ms();
         loop_run(loop);
         stats_publish(loop);
@@ -1393,9 +1323,6 @@ Loop::Loop(Server &its_server)
     slots.resize(server.options.max_connections + 1);
     for (uint32_t i = 0; i < slots.size(); i++)
         slots[i].next_free = i + 1;
-    timers.reserve(slots.size());
-    turns.reserve(slots.size());
-    turns_now.reserve(slots.size());
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET; // told once, never read
     event.data.u64 = STOPPER_NAME;
