@@ -172,7 +172,7 @@ void jobswitch_wake(jobswitch_job *handle)
 {
     job *j;
     if (pool *owner = owner_of(handle, &j))
-        wait_wake(j->wait, generation_of(handle), owner->waits, arena_offset(j));
+        wait_wake(j->wait, generation_of(handle), owner->waits, job_entry(*j));
 }
 
 void jobswitch_clear_wake(jobswitch_job *handle)

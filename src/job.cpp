@@ -72,7 +72,12 @@ job *job_find(jobswitch_job *handle, int *reason)
     job *j = reinterpret_cast<job *>(view.base + offset);
     // The job may end at any time from here on: what is done with it is done
     // for this generation.
-    uint32_t now = wait_generation(j->wait.word.load(std::memory_order_acquire));
+    uint64_t word = j->wait.word.load(std::memory_order_acquire);
+    // A waker had better not look at the key: its line is its owner's, who writes there
+    // at each pause.
+    if (wait_known(word, generation))
+        return j;
+    uint32_t now = wait_generation(word);
     if (generation == now && !wait_retired(j->wait) && !job_is_secret(*j))
         return j;
     // It may have ended since.
@@ -95,9 +100,13 @@ jobswitch_job *job_handle(const job &j)
     return reinterpret_cast<jobswitch_job *>(handle_of(j));
 }
 
-job &job_of_offset(uint32_t offset)
+// The first block of all is a header: none is 0.
+static_assert(arena_blocks_most <= ready_entry_most);
+uint32_t job_entry(const job &j) { return arena_offset(&j) / JS_JOB_BYTES; }
+
+job &job_of_entry(uint32_t entry)
 {
-    return *reinterpret_cast<job *>(arena_look().base + offset);
+    return *reinterpret_cast<job *>(arena_look().base + size_t(entry) * JS_JOB_BYTES);
 }
 
 void job_renew_handle(job &j, bool keep_out)
@@ -123,7 +132,7 @@ void job_prefetch(jobswitch_job *handle)
     context *earlier = slot;
     slot = reinterpret_cast<context *>(block + JS_JOB_CONTEXT);
     if (earlier)
-        job_prefetch_stack(job_of_context(*earlier));
+        job_prefetch_stack(earlier);
 }
 
 void job_prefetch_block(const job &j)
@@ -132,9 +141,9 @@ void job_prefetch_block(const job &j)
     __builtin_prefetch(&j.wait, 1); // a wake is taken there
 }
 
-void job_prefetch_stack(const job &j)
+void job_prefetch_stack(const context *c)
 {
-    auto stack = static_cast<unsigned char *>(context_stack_pointer(&j.ctx));
+    auto stack = static_cast<unsigned char *>(context_stack_pointer(c));
     __builtin_prefetch(stack);
     __builtin_prefetch(stack + 64);
 }
@@ -571,7 +580,7 @@ int job_pause_until(uint64_t deadline_ns)
     job *j = job_current();
     uint32_t timer;
     bool pauses = j && !(j->gate & (gate_cancelled | gate_blocks));
-    if (pauses && !timer_add(pool_of(*j)->timers, deadline_ns, arena_offset(j), &timer))
+    if (pauses && !timer_add(pool_of(*j)->timers, deadline_ns, job_entry(*j), &timer))
         return job_fail(JOBSWITCH_E_NO_MEMORY, 0);
     int answer = job_pause();
     if (pauses && !timer_remove(pool_of(*j)->timers, timer) && answer == 1)

@@ -111,8 +111,9 @@ job *job_settle();
 // Sets the calling thread's reason and returns answer.
 int job_fail(int reason, int answer);
 
-// The block at an offset that a ready ring held.
-job &job_of_offset(uint32_t offset);
+// What stands for a job's block in the ready ring and the timer queue.
+uint32_t job_entry(const job &j);
+job &job_of_entry(uint32_t entry);
 // The handle of a job that somebody has been given.
 jobswitch_job *job_handle(const job &j);
 // The live job of a handle, or NULL with the reason. Any thread.
@@ -135,7 +136,7 @@ void job_prefetch(jobswitch_job *handle);
 // What a resume of a block touches: the block itself; then, once that is there, the
 // stack.
 void job_prefetch_block(const job &j);
-void job_prefetch_stack(const job &j);
+void job_prefetch_stack(const context *c);
 
 // Where the caller stands, in view of the current job: on its stack (or one of
 // the job's own making), or where a longjmp out of the job has brought it.

@@ -26,8 +26,9 @@
 #define JS_GATE_FRESH (3 << 26)
 #define JS_PAUSE_TOP_GATED 63
 
-/* job.wait: the generation in the upper half; in the lower half */
-#define JS_WAIT_WOKEN 1
+/* job.wait: the generation in the upper half; in the lower half what ends with it,
+ * wait.h's woken and known. Where there is more, the end is not simply an end. */
+#define JS_WAIT_ENDING 33
 
 /* struct pool_thread, thread-local, defined beside the entry functions: the
  * thread's own context lies so far inside, and the rest is counted from there */

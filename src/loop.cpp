@@ -12,7 +12,9 @@
 // How long a thread that has nothing to do looks before it sleeps: a sleep and the call
 // that ends it take some ten times as long.
 static constexpr uint64_t spin_ns = 4000;
-static constexpr unsigned looks_each_clock = 32;
+// And how long it keeps away between two looks. Each takes the line with the tail from a
+// waker that is about to push, and so holds up what it waits for.
+static constexpr uint64_t look_ns = 200;
 
 // A block is asked for so many entries before it is its turn, and its stack when the
 // block is there.
@@ -35,31 +37,31 @@ static void wake_expired(pool &p)
         return;
     uint64_t now_ns = loop_clock_ns();
     while (timer_next(p.timers) <= now_ns) {
-        uint32_t offset = timer_take(p.timers);
-        wait_state &wait = job_of_offset(offset).wait;
+        uint32_t entry = timer_take(p.timers);
+        wait_state &wait = job_of_entry(entry).wait;
         wait_wake(wait, wait_generation(wait.word.load(std::memory_order_relaxed)), p.waits,
-                  offset);
+                  entry);
     }
 }
 
-static void prefetch_ahead(pool &p)
+static void prefetch_ahead(pool &p, uint64_t end)
 {
-    if (uint32_t entry = ready_peek(p.waits.ready, block_ahead))
-        job_prefetch_block(job_of_offset(entry));
-    if (uint32_t entry = ready_peek(p.waits.ready, stack_ahead))
-        job_prefetch_stack(job_of_offset(entry));
+    if (uint32_t entry = ready_peek(p.waits.ready, block_ahead, end))
+        job_prefetch_block(job_of_entry(entry));
+    if (uint32_t entry = ready_peek(p.waits.ready, stack_ahead, end))
+        job_prefetch_stack(&job_of_entry(entry).ctx);
 }
 
 // The next that can be resumed, its wake taken. Looks no further than to `end`: what
 // runs, or waits for another, goes to the back with its wake.
 static job *take_next(pool &p, uint64_t end)
 {
-    while (p.waits.ready.head < end) {
-        prefetch_ahead(p);
-        uint32_t entry = ready_pop(p.waits.ready);
+    while (!ready_is_taken(p.waits.ready, end)) {
+        prefetch_ahead(p, end);
+        uint32_t entry = ready_pop(p.waits.ready, end);
         if (!entry)
             return nullptr;
-        job &j = job_of_offset(entry);
+        job &j = job_of_entry(entry);
         if (job_is_paused(p, j)) {
             if (wait_take(j.wait))
                 return &j;
@@ -91,16 +93,17 @@ size_t loop_take(pool &p, jobswitch_job **jobs, size_t max)
 size_t loop_wait(pool &p, jobswitch_job **jobs, size_t max, uint64_t until_ns)
 {
     size_t taken = loop_take(p, jobs, max);
-    uint64_t spin_until_ns = 0;
+    uint64_t began_ns = 0;
     while (!taken && max) {
-        for (unsigned i = 0; i < looks_each_clock && !ready_peek(p.waits.ready, 0); i++)
-            ;
         uint64_t now_ns = loop_clock_ns();
-        if (!spin_until_ns)
-            spin_until_ns = now_ns + spin_ns;
         if (now_ns >= until_ns)
             break;
-        if (now_ns >= spin_until_ns && !ready_peek(p.waits.ready, 0)) {
+        if (!began_ns)
+            began_ns = now_ns;
+        if (now_ns - began_ns < spin_ns) {
+            for (uint64_t look_at_ns = now_ns + look_ns; now_ns < look_at_ns;)
+                now_ns = loop_clock_ns();
+        } else {
             uint64_t deadline_ns = timer_next(p.timers);
             ready_sleep(p.waits.ready, deadline_ns < until_ns ? deadline_ns : until_ns);
         }

@@ -583,8 +583,8 @@ void pool_close(pool &p)
         job_drop(p, j);
     });
     stack_source_close(p.stacks);
-    while (uint32_t entry = ready_pop(p.waits.ready))
-        wait_take(job_of_offset(entry).wait);
+    while (uint32_t entry = ready_pop(p.waits.ready, ready_end(p.waits.ready)))
+        wait_take(job_of_entry(entry).wait);
     ready_close(p.waits.ready);
     timer_close(p.timers);
     local_close(p.locals);

@@ -94,7 +94,7 @@ struct pool {
     stack_source stacks;
     wait_owner waits;
     size_t chunks_held;
-    timer_queue timers; // of offsets
+    timer_queue timers; // of entries
     local_table locals;
     int process;  // whose descriptors these are
     bool opened;  // has limits

@@ -26,7 +26,45 @@ static std::atomic<uint32_t> *slot_of(const ready_ring &ring, unsigned capacity,
     return &ring.slots[capacity].load(std::memory_order_acquire)[position & mask];
 }
 
+// What a slot holds for a position: the entry, and above it the round, which is never 0.
+static uint32_t mark_of(unsigned capacity, uint64_t position)
+{
+    return uint32_t((position >> capacity) % 255 + 1) << 24;
+}
+
+// The entry at a position; 0: it is not there.
+static uint32_t entry_at(const ready_ring &ring, unsigned capacity, uint64_t position)
+{
+    uint32_t mark = mark_of(capacity, position);
+    uint32_t word = slot_of(ring, capacity, position)->load(std::memory_order_acquire);
+    return (word & ~ready_entry_most) == mark ? word - mark : 0;
+}
+
 // ---- room ----------------------------------------------------------------------
+
+static void find_head_end(ready_ring &ring)
+{
+    ring.head_end = UINT64_MAX;
+    for (uint32_t next = ring.head_capacity + 1; next < 32; next++)
+        if (ring.slots[next].load(std::memory_order_relaxed)) {
+            ring.head_end = ring.begins[next];
+            return;
+        }
+}
+
+// Where the older slots have all been taken, nobody writes to them any more.
+static void leave_older_slots(ready_ring &ring)
+{
+    while (ring.head == ring.head_end) {
+        munmap(static_cast<void *>(ring.slots[ring.head_capacity].load()),
+               sizeof(uint32_t) << ring.head_capacity);
+        ring.slots[ring.head_capacity] = nullptr;
+        do
+            ring.head_capacity++;
+        while (!ring.slots[ring.head_capacity].load(std::memory_order_relaxed));
+        find_head_end(ring);
+    }
+}
 
 bool ready_reserve(ready_ring &ring, size_t entries, int *reason)
 {
@@ -53,24 +91,10 @@ bool ready_reserve(ready_ring &ring, size_t entries, int *reason)
     ring.begins[wanted] = tail & position_mask;
     if (!ring.head_capacity)
         ring.head_capacity = wanted;
+    find_head_end(ring);
+    if (ring.head == ring.head_end && !ring.holes_count)
+        leave_older_slots(ring);
     return true;
-}
-
-// Where the older slots have all been taken, nobody writes to them any more.
-static void leave_older_slots(ready_ring &ring)
-{
-    unsigned last = capacity_of(ring.tail.load(std::memory_order_relaxed));
-    while (ring.head_capacity < last) {
-        unsigned next = ring.head_capacity + 1;
-        while (!ring.slots[next].load(std::memory_order_relaxed))
-            next++;
-        if (ring.head != ring.begins[next])
-            return;
-        munmap(static_cast<void *>(ring.slots[ring.head_capacity].load()),
-               sizeof(uint32_t) << ring.head_capacity);
-        ring.slots[ring.head_capacity] = nullptr;
-        ring.head_capacity = next;
-    }
 }
 
 // ---- pushing ---------------------------------------------------------------------
@@ -114,8 +138,10 @@ void ready_push(ready_ring &ring, uint32_t entry)
         ring.calling.fetch_add(1, std::memory_order_seq_cst);
         ring.tail.fetch_and(~how, std::memory_order_acq_rel);
     }
-    slot_of(ring, capacity_of(ticket), ticket & position_mask)
-        ->store(entry, std::memory_order_release);
+    unsigned capacity = capacity_of(ticket);
+    uint64_t position = ticket & position_mask;
+    slot_of(ring, capacity, position)
+        ->store(mark_of(capacity, position) + entry, std::memory_order_release);
     if (how) {
         call_owner(ring, how);
         ring.calling.fetch_sub(1, std::memory_order_seq_cst);
@@ -124,26 +150,48 @@ void ready_push(ready_ring &ring, uint32_t entry)
 
 // ---- taking ------------------------------------------------------------------------
 
-uint32_t ready_pop(ready_ring &ring)
+static uint32_t take_from_holes(ready_ring &ring)
 {
-    leave_older_slots(ring);
-    if (!ring.head_capacity)
-        return 0;
-    std::atomic<uint32_t> *slot = slot_of(ring, ring.head_capacity, ring.head);
-    uint32_t entry = slot->load(std::memory_order_acquire);
-    if (entry) {
-        slot->store(0, std::memory_order_relaxed);
-        ring.head++;
-    }
-    return entry;
+    for (uint32_t i = 0; i < ring.holes_count; i++)
+        if (uint32_t entry = entry_at(ring, ring.head_capacity, ring.holes[i])) {
+            ring.holes_count--;
+            for (; i < ring.holes_count; i++)
+                ring.holes[i] = ring.holes[i + 1];
+            return entry;
+        }
+    return 0;
 }
 
-uint32_t ready_peek(const ready_ring &ring, size_t places)
+uint32_t ready_pop(ready_ring &ring, uint64_t end)
 {
-    if (!ring.head_capacity)
-        return 0;
-    return slot_of(ring, ring.head_capacity, ring.head + places)
-        ->load(std::memory_order_relaxed);
+    constexpr uint32_t holes_most = sizeof ring.holes / sizeof *ring.holes;
+    if (ring.holes_count)
+        if (uint32_t entry = take_from_holes(ring))
+            return entry;
+    while (ring.head < end) {
+        if (ring.head == ring.head_end) {
+            if (ring.holes_count)
+                return 0;
+            leave_older_slots(ring);
+        }
+        uint32_t entry = entry_at(ring, ring.head_capacity, ring.head);
+        if (!entry && ring.holes_count == holes_most)
+            return 0;
+        if (!entry)
+            ring.holes[ring.holes_count++] = ring.head;
+        ring.head++;
+        if (entry)
+            return entry;
+    }
+    return 0;
+}
+
+uint32_t ready_peek(const ready_ring &ring, size_t places, uint64_t end)
+{
+    uint64_t position = ring.head + places;
+    return position < end && position < ring.head_end
+               ? entry_at(ring, ring.head_capacity, position)
+               : 0;
 }
 
 uint64_t ready_end(const ready_ring &ring)
@@ -177,7 +225,7 @@ static uint64_t nobody_comes(ready_ring &ring)
     if (ring.calling.load(std::memory_order_seq_cst) != 0)
         return 0;
     uint64_t tail = ring.tail.load(std::memory_order_seq_cst);
-    return (tail & position_mask) == ring.head ? tail : 0;
+    return ready_is_taken(ring, tail & position_mask) ? tail : 0;
 }
 
 void ready_rest(ready_ring &ring)

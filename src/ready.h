@@ -7,8 +7,10 @@
 // nor fails.
 //
 // A push takes a ticket, one step on `tail`, and then writes its entry to the slot
-// that the ticket stands for. Between the two the ring has a hole, where the owner
-// stops. The owner falls asleep by a step on the same word, which succeeds only if no
+// that the ticket stands for, with the number of times that the ring has gone round:
+// so the owner need not write there, which would take the line from the wakers. Between
+// the two the ring has a hole: the owner goes past a few, and looks there again, so that
+// a waker that lost its processor just then holds up nobody. The owner falls asleep by a step on the same word, which succeeds only if no
 // ticket is out: so either a waker has taken its ticket before, and the owner stays
 // awake, or it learns by taking it that the owner is to be called.
 //
@@ -25,6 +27,8 @@
 #include <cstddef>
 #include <cstdint>
 
+inline constexpr uint32_t ready_entry_most = (1u << 24) - 1;
+
 struct ready_ring {
     // Wakers change these.
     alignas(64) std::atomic<uint64_t> tail;
@@ -35,6 +39,9 @@ struct ready_ring {
 
     // The owner's.
     alignas(64) uint64_t head; // the position to be taken next
+    uint64_t holes[3];         // before it, not taken yet, the oldest first
+    uint32_t holes_count;
+    uint64_t head_end; // from this position on, the slots are those of a larger capacity
     uint32_t head_capacity;
     uint64_t begins[32]; // at which position the slots of this capacity begin
 };
@@ -47,12 +54,18 @@ void ready_push(ready_ring &ring, uint32_t entry);
 
 // The rest is the owner's.
 
-// The oldest entry, out of the ring; 0 if there is none, or a hole.
-uint32_t ready_pop(ready_ring &ring);
-// The entry so many places on, left there; 0 if it is not there (yet).
-uint32_t ready_peek(const ready_ring &ring, size_t places);
-// How many tickets have been taken in all: what comes after that, came after the call.
+// How many tickets have been taken in all: the end of what is to be taken now. (To look
+// for entries elsewhere would take the slots' lines from the wakers.)
 uint64_t ready_end(const ready_ring &ring);
+// All before such an end has been taken.
+inline bool ready_is_taken(const ready_ring &ring, uint64_t end)
+{
+    return ring.head >= end && !ring.holes_count;
+}
+// The oldest entry before an end, out of the ring; 0 if there is none, or too many holes.
+uint32_t ready_pop(ready_ring &ring, uint64_t end);
+// The entry so many places on, left there; 0 if it is not there (yet).
+uint32_t ready_peek(const ready_ring &ring, size_t places, uint64_t end);
 
 // A descriptor that is readable from now until the next ready_rest that succeeds, and
 // after that from the next push on. -1 with a reason.

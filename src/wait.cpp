@@ -9,11 +9,13 @@
 #include "jobswitch/jobswitch.h"
 #include "layout.h"
 
-static constexpr uint64_t woken = JS_WAIT_WOKEN;
+static constexpr uint64_t woken = 1;
 static constexpr uint64_t has_fd = 2;
 static constexpr uint64_t resting = 4;
 static constexpr uint64_t retired = 8;
 static constexpr uint64_t queued = 16;
+static constexpr uint64_t known = 32;
+static_assert((woken | known) == JS_WAIT_ENDING);
 static constexpr uint64_t pin = 1 << 8;
 static constexpr uint64_t pins_mask = 0xffffff00;
 static constexpr uint64_t next_generation = uint64_t(1) << 32;
@@ -140,6 +142,11 @@ bool wait_retired(const wait_state &state)
     return state.word.load(std::memory_order_relaxed) & retired;
 }
 
+bool wait_known(uint64_t word, uint32_t generation)
+{
+    return wait_generation(word) == generation && (word & (known | retired)) == known;
+}
+
 bool wait_queued(const wait_state &state)
 {
     return state.word.load(std::memory_order_acquire) & queued;
@@ -200,12 +207,12 @@ bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32
         if (!(word & has_fd)) {
             // Also where it is marked already: only a write to the word makes
             // what was written before the wake visible to whoever clears it.
-            if (change(state, word, word | woken | queued)) {
+            if (change(state, word, word | woken | queued | known)) {
                 if (!(word & queued))
                     ready_push(owner.ready, entry);
                 return true;
             }
-        } else if (change(state, word, (word | woken) + pin)) {
+        } else if (change(state, word, (word | woken | known) + pin)) {
             break;
         }
     }

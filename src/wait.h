@@ -5,8 +5,8 @@
 //
 // All that threads race for is one word, changed in single steps:
 //
-//      63        32 31        8 7   5     4       3        2      1    0
-//      generation   pins        0      queued  retired  resting  fd  woken
+//      63        32 31        8 7 6     5      4       3        2      1    0
+//      generation   pins        0    known  queued  retired  resting  fd  woken
 //
 //  woken    without fd: the wake is remembered here, and queued. With fd: 0 says that
 //           the descriptor is not readable (while nobody is pinned).
@@ -21,6 +21,8 @@
 //  queued   an entry for this state is in the owner's ready ring, or about to be. So
 //           there is one at most, whatever the generation: it stays queued from one to
 //           the next, until the owner takes it from the ring.
+//  known    it has been woken before in this generation: whoever has the handle was
+//           given it, and nothing else of its owner's needs be looked at.
 #pragma once
 
 #include <atomic>
@@ -66,6 +68,7 @@ struct wait_owner {
 // block is retired.
 bool wait_begin(wait_state &state);
 bool wait_retired(const wait_state &state);
+bool wait_known(uint64_t word, uint32_t generation);
 // In a ring, or about to be. A state that is so must not come to another owner.
 bool wait_queued(const wait_state &state);
 

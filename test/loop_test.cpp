@@ -404,17 +404,23 @@ static void wakes_of_jobs_whose_thread_has_ended(void **)
             }
             while (jobswitch_take_ready(taken, 64))
                 ;
-            // Each that is woken now is taken, though others are woken, too.
+            // Each that is woken now is taken, though others are woken, too. (Not at
+            // once if another waker of the same job has lost its processor.)
             bool seen[32] = {};
+            size_t missing = 32;
+            uint64_t until_ns = now_ns() + 20000000000;
             for (auto job : own)
                 jobswitch_wake(job);
-            while (size_t n = jobswitch_take_ready(taken, 64))
+            while (missing && now_ns() < until_ns) {
+                size_t n = jobswitch_wait_ready(taken, 64, 1000000);
                 for (size_t i = 0; i < n; i++)
                     for (auto &job : own)
-                        if (job == taken[i])
+                        if (job == taken[i]) {
+                            missing -= !seen[&job - own];
                             seen[&job - own] = true;
-            for (bool s : seen)
-                lost += !s;
+                        }
+            }
+            lost += missing;
         }).join();
     }
     over = true;

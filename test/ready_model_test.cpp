@@ -18,6 +18,7 @@ enum mistake {
     rest_reads_late,
     rest_forgets_to_write,
     rest_ignores_callers,
+    rest_forgets_the_hole,
     caller_not_counted,
     caller_counted_late,
     push_calls_nobody,
@@ -39,6 +40,7 @@ static const char *const mistake_names[] = {
     "rest reads the descriptor after it has told so",
     "rest leaves the descriptor unreadable where it fails",
     "rest ignores who is about to call",
+    "the owner rests with a hole behind it",
     "who is about to call is not counted",
     "who is about to call is counted after its entry",
     "push calls nobody",
@@ -68,12 +70,13 @@ struct process {
 struct world {
     uint8_t word[jobs]; // woken, queued, generation
     uint8_t tail, bits; // position, sleeping and fd_rests: one word in truth
-    uint8_t slot[slots];
+    uint8_t slot[slots], mark[slots]; // an entry, and the position it is for, + 1
     uint8_t calling, asleep, readable, head;
+    uint8_t hole; // its position + 1; the model has room for one
     uint8_t called; // the futex's: whoever waits at it has been woken
     uint8_t owed;   // a bit each: a wake has begun and was not taken
     uint8_t ended;  // generations of job 0
-    uint8_t unused[2];
+    uint8_t unused;
     process owner;
     process wakers[wakers_most];
 };
@@ -166,8 +169,9 @@ static bool waker_step(world &w, process &p)
         break;
     case publish:
         // slot.store(entry)
-        check(!w.slot[p.ticket % slots], "an entry was overwritten");
+        check(w.head > p.ticket - slots || p.ticket < slots, "an entry was overwritten");
         w.slot[p.ticket % slots] = uint8_t(p.job + 1);
+        w.mark[p.ticket % slots] = uint8_t(p.ticket + 1);
         if (!p.how)
             after_push(p);
         else if (made == push_clears_after_the_entry)
@@ -208,6 +212,8 @@ static bool waker_step(world &w, process &p)
 
 enum : uint8_t {
     pop,
+    pop_head,
+    pop_behind,
     take,
     nobody_calls,
     nobody_came,
@@ -221,21 +227,39 @@ enum : uint8_t {
     poll_fd,
 };
 
+static uint8_t entry_at(const world &w, uint8_t position)
+{
+    return w.mark[position % slots] == position + 1 ? w.slot[position % slots] : 0;
+}
+
 // Returns false where it can only wait.
 static bool owner_step(world &w, process &p)
 {
     switch (p.at) {
     case pop:
-        // entry = slot->load()
-        p.entry = w.slot[w.head % slots];
-        if (!p.entry) {
-            p.at = nobody_calls;
-            break;
+        // take_from_holes()
+        p.at = pop_head;
+        if (w.hole && entry_at(w, uint8_t(w.hole - 1))) {
+            p.entry = entry_at(w, uint8_t(w.hole - 1));
+            w.hole = 0;
+            p.at = take;
         }
-        // slot->store(0); ring.head++
-        w.slot[w.head % slots] = 0;
-        w.head++;
-        p.at = take;
+        break;
+    case pop_head:
+        // entry_at(ring, ring.head_capacity, ring.head); ring.head++
+        p.entry = entry_at(w, w.head);
+        p.at = p.entry ? take : pop_behind;
+        w.head = uint8_t(w.head + (p.entry != 0));
+        break;
+    case pop_behind:
+        // take_past_holes()
+        p.at = nobody_calls;
+        if (!w.hole && entry_at(w, uint8_t(w.head + 1))) {
+            p.entry = entry_at(w, uint8_t(w.head + 1));
+            w.hole = uint8_t(w.head + 1);
+            w.head = uint8_t(w.head + 2);
+            p.at = take;
+        }
         break;
     case take: {
         // taken = (word & woken); word & ~(queued | woken)
@@ -261,7 +285,7 @@ static bool owner_step(world &w, process &p)
         // (tail & position_mask) == ring.head
         p.ticket = w.tail;
         p.how = w.bits;
-        if (w.tail != w.head)
+        if (w.tail != w.head || (w.hole && made != rest_forgets_the_hole))
             p.at = pop;
         else if (scene->polls && (w.bits & fd_rests))
             p.at = poll_fd;

@@ -1382,7 +1382,7 @@ static int lost_news(int rounds, bool with_fd)
         jobswitch_clear_wake(handle);
         int seen = news.load(std::memory_order_acquire);
         spin_until(round_done, round);
-        bool woken = with_fd ? readable(fd) : inside(handle).wait.word.load() & JS_WAIT_WOKEN;
+        bool woken = with_fd ? readable(fd) : inside(handle).wait.word.load() & 1;
         lost += !seen && !woken;
     }
     waker.join();

@@ -409,7 +409,7 @@ function job_end_known
         je      .other
         mov     rax, [r12 + JS_JOB_WAIT]
 .generation:
-        test    eax, ~JS_WAIT_WOKEN
+        test    eax, ~JS_WAIT_ENDING
         jnz     .other
         mov     rsi, rax
         shr     rsi, 32
