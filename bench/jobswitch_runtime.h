@@ -21,6 +21,7 @@ struct JobswitchRuntime : RuntimeDefaults {
     static constexpr bool HAS_TRIM = true;
     static constexpr bool HAS_PREFETCH = true;
     static constexpr bool HAS_WAIT_FD = true;
+    static constexpr bool HAS_READY = true;
     static constexpr int PAUSE = JOBSWITCH_PAUSE;
     static constexpr int FINISH = JOBSWITCH_FINISH;
 
@@ -40,6 +41,14 @@ struct JobswitchRuntime : RuntimeDefaults {
     static int wait_fd(Job *job) { return jobswitch_get_wait_fd(job); }
     BENCH_INLINE static void wake(Job *job) { jobswitch_wake(job); }
     BENCH_INLINE static void clear_wake(Job *job) { jobswitch_clear_wake(job); }
+    BENCH_INLINE static size_t take_ready(Job **jobs, size_t max)
+    {
+        return jobswitch_take_ready(jobs, max);
+    }
+    BENCH_INLINE static size_t wait_ready(Job **jobs, size_t max, int64_t timeout_ns)
+    {
+        return jobswitch_wait_ready(jobs, max, timeout_ns);
+    }
 
     static bool open(size_t initial_jobs)
     {

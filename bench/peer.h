@@ -60,7 +60,9 @@ struct RuntimeDefaults {
     static constexpr bool HAS_PREFETCH = false; // prefetch(job), ahead of resume
     // static wait_fd(job), wake(job), clear_wake(job): a descriptor for each job
     static constexpr bool HAS_WAIT_FD = false;
-
+    // static take_ready(jobs, max), wait_ready(jobs, max, timeout_ns): woken jobs by a
+    // queue of the thread
+    static constexpr bool HAS_READY = false;
 
     // So many at most, and why no more.
     static constexpr size_t CROWD_MOST = SIZE_MAX;

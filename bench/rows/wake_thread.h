@@ -13,27 +13,12 @@
 
 #include "pausing_jobs.h"
 #include "waiter.h"
-
-constexpr Row row_wake_thread = {
-    .key = "wake_thread",
-    .title = "wake to resume, from another thread",
-    .group = "wake",
-    .unit = "ns from wake to resume",
-    .note = "A thread on another CPU (which may be the same core's other half) wakes; "
-            "this one has the jobs and waits for their descriptors with epoll, in the "
-            "kernel (wait=sleep) or asking again and again (wait=poll). rate=one: the "
-            "next wake comes when the last has been answered: the median, and p99. "
-            "Else an open loop over 64 jobs, at so many wakes a second: each is due "
-            "at its time however late the last was answered, and counts from when it was due. "
-            "Merged wakes count each. p99.99 rests on few wakes, of --quick on one or "
-            "two; where the machine cannot keep up, the figures tell how long the run was.",
-    .order = 520,
-    .plausible_max = 1e10,
-};
+#include "wake_thread_row.h"
 
 template <typename R> struct WakeThread {
     using Job = typename R::Job;
     static constexpr size_t JOBS = 64;
+    enum Way { SLEEP, POLL, RING_SLEEP, RING_POLL };
 
     struct Line {
         alignas(64) std::atomic<uint64_t> issued = 0; // wakes, by the waking thread
@@ -101,12 +86,43 @@ template <typename R> struct WakeThread {
         }
     }
 
-    static const char *loop_run(Waiters<R> &waiters, uint64_t count, bool poll, int cpu)
+    static const char *loop_run(Waiters<R> &waiters, uint64_t count, Way way, int cpu)
     {
-        const R runtime;
         std::thread waker(wakes_make, std::ref(*loop), std::ref(waiters), count, cpu);
         while (!loop->begun.load(std::memory_order_acquire)) {
         }
+        const char *const failure = way == RING_SLEEP || way == RING_POLL
+                                        ? ring_run(count, way == RING_POLL)
+                                        : epoll_run(waiters, count, way == POLL);
+        if (failure)
+            waker.detach(); // it may wait for ever; the process ends now
+        else
+            waker.join();
+        return failure;
+    }
+
+    static const char *ring_run(uint64_t count, bool poll)
+    {
+        const R runtime;
+        if constexpr (R::HAS_READY)
+            while (loop->latency.size() < count) {
+                Job *ready[JOBS];
+                const size_t taken = poll ? R::take_ready(ready, JOBS)
+                                          : R::wait_ready(ready, JOBS, 10000000000);
+                if (taken == 0 && !poll)
+                    return "a wake was lost";
+                for (size_t i = 0; i < taken; i++) {
+                    int ret = 0;
+                    if (runtime.resume(&ready[i], &ret, job_waiting) != R::PAUSE)
+                        return "a job did not pause";
+                }
+            }
+        return nullptr;
+    }
+
+    static const char *epoll_run(Waiters<R> &waiters, uint64_t count, bool poll)
+    {
+        const R runtime;
         const char *failure = nullptr;
         while (loop->latency.size() < count && !failure) {
             epoll_event events[JOBS];
@@ -121,14 +137,10 @@ template <typename R> struct WakeThread {
                     failure = "a job did not pause";
             }
         }
-        if (failure)
-            waker.detach(); // it may wait for ever; the process ends now
-        else
-            waker.join();
         return failure;
     }
 
-    static const char *measure(uint64_t rate, uint64_t count, bool poll, Samples &samples)
+    static const char *measure(uint64_t rate, uint64_t count, Way way, Samples &samples)
     {
         const std::vector<int> cpus = environment_cpus();
         const auto other = std::find_if(cpus.begin(), cpus.end(),
@@ -145,14 +157,15 @@ template <typename R> struct WakeThread {
             if (runtime.start(&jobs[i], &ret, job_waiting, &i, sizeof i) != R::PAUSE)
                 return "a job could not be started";
         Waiters<R> waiters;
+        waiters.ring = way == RING_SLEEP || way == RING_POLL;
         if (const char *const failure = waiters.open(jobs))
             return failure;
         const double ticks_each_ns = 1e6 / ticks_to_ns(1000000);
         if (rate)
             loop->period = static_cast<uint64_t>(1e9 / static_cast<double>(rate) * ticks_each_ns);
-        loop_rest_ticks = static_cast<uint64_t>((poll ? 2e3 : 50e3) * ticks_each_ns);
+        loop_rest_ticks = static_cast<uint64_t>((way == POLL || way == RING_POLL ? 2e3 : WAKE_THREAD_REST_NS) * ticks_each_ns);
         loop->latency.reserve(count);
-        if (const char *const failure = loop_run(waiters, count, poll, *other))
+        if (const char *const failure = loop_run(waiters, count, way, *other))
             return failure;
         waiters.close();
         told = true;
@@ -193,18 +206,21 @@ template <typename R> struct WakeThread {
     {
         if (R::SAME_POOL || R::NO_POOL || R::NO_ARGS)
             return;
-        const auto add = [&](const char *rate_name, uint64_t rate, bool poll) {
+        static constexpr const char *WAY_NAMES[] = {"sleep", "poll", "ring-sleep", "ring-poll"};
+        const auto add = [&](const char *rate_name, uint64_t rate, Way way) {
+            if ((way == RING_SLEEP || way == RING_POLL) && !R::HAS_READY)
+                return;
             const uint64_t count =
                 rate ? scale.of<uint64_t>(rate / 50, rate / 3, rate * 3)
                      : scale.of<uint64_t>(100, 1000, 2000);
             Cell cell;
             cell.peer = R::NAME;
-            cell.params = {{"rate", rate_name}, {"wait", poll ? "poll" : "sleep"}};
+            cell.params = {{"rate", rate_name}, {"wait", WAY_NAMES[way]}};
             cell.unavailable = environment_cpus().size() < 2 ? "needs a second CPU"
                                                              : Waiters<R>::unavailable(JOBS);
             if constexpr (R::NO_CROWD == nullptr)
-                cell.sample = [rate, count, poll](Samples &samples) {
-                    return measure(rate, count, poll, samples);
+                cell.sample = [rate, count, way](Samples &samples) {
+                    return measure(rate, count, way, samples);
                 };
             cell.reason = R::reason;
             cell.own_process = true;
@@ -212,11 +228,12 @@ template <typename R> struct WakeThread {
             cell.processes = rate ? scale.of(1, 1, 3) : scale.of(1, 3, 8);
             out.push_back(std::move(cell));
         };
-        add("one", 0, false);
-        add("one", 0, true);
-        add("10000", 10000, false);
-        add("50000", 50000, false);
-        add("50000", 50000, true);
+        for (const Way way : {SLEEP, POLL, RING_SLEEP, RING_POLL})
+            add("one", 0, way);
+        for (const Way way : {SLEEP, RING_SLEEP})
+            add("10000", 10000, way);
+        for (const Way way : {SLEEP, POLL, RING_SLEEP, RING_POLL})
+            add("50000", 50000, way);
     }
 };
 

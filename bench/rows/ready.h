@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Many jobs, woken one after the other by another thread.
+#ifndef BENCH_ROWS_READY_H
+#define BENCH_ROWS_READY_H
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "crowd_cells.h"
+#include "pausing_jobs.h"
+#include "waiter.h"
+
+constexpr Row row_ready = {
+    .key = "ready",
+    .title = "many jobs woken by another thread",
+    .group = "wake",
+    .unit = "ns a wake (2 switches)",
+    .note = "A thread on another CPU (which may be the same core's other half) wakes each of "
+            "so many paused jobs, in random order and as fast as it can; this one resumes "
+            "them as they come, until each has run and paused again. how=ring: by the "
+            "runtime's queue of woken jobs. how=epoll: by a descriptor each, which epoll "
+            "tells of (level-triggered, 256 events a call): unmarked, then resumed. This "
+            "thread asks again and again and does not sleep.",
+    .order = 510,
+};
+
+template <typename R> struct Ready {
+    using Job = typename R::Job;
+    static constexpr size_t BATCH = 256;
+
+    PausingJobs<R> jobs;
+    Waiters<R> waiters;
+    std::vector<Job *> order;            // of the wakes
+    std::vector<Waiter<R>> epoll_order;  // the same, with descriptors
+    const bool ring;
+    int passes = 0;
+    std::thread waker;
+    alignas(64) std::atomic<int> asked = 0; // passes; below 0: it is over
+
+    Ready(size_t count, bool with_ring) : jobs(count), ring(with_ring) {}
+
+    void wake_all(int cpu)
+    {
+        process_pin_thread(cpu);
+        for (int done = 0;; done++) {
+            int now;
+            while ((now = asked.load(std::memory_order_acquire)) == done) {
+            }
+            if (now < 0)
+                return;
+            if constexpr (R::HAS_READY)
+                if (ring)
+                    for (Job *const job : order)
+                        R::wake(job);
+            if (!ring)
+                for (const Waiter<R> &waiter : epoll_order)
+                    waiter.wake();
+        }
+    }
+
+    const char *open()
+    {
+        if (const char *const failure = PeerPool<R>::open())
+            return failure;
+        if (const char *const failure = jobs.start())
+            return failure;
+        if (!ring)
+            if (const char *const failure = waiters.open(jobs.jobs))
+                return failure;
+        const std::vector<int> cpus = environment_cpus();
+        const auto other = std::find_if(cpus.begin(), cpus.end(),
+                                        [](int cpu) { return cpu != sched_getcpu(); });
+        if (other == cpus.end())
+            return "there is no other CPU";
+        uint64_t seed = 1;
+        order = jobs.jobs;
+        crowd_shuffle(order.data(), order.size(), seed);
+        epoll_order = waiters.all;
+        seed = 1;
+        crowd_shuffle(epoll_order.data(), epoll_order.size(), seed);
+        waker = std::thread(&Ready::wake_all, this, *other);
+        return nullptr;
+    }
+
+    // 0 if all went well.
+    BENCH_LOOP static int visit_epoll(Waiters<R> &waiters)
+    {
+        const R runtime;
+        size_t resumed = 0;
+        int ret = 0;
+        while (resumed < waiters.all.size()) {
+            epoll_event events[BATCH];
+            const int ready = epoll_wait(waiters.epoll, events, BATCH, 0);
+            if (ready < 0)
+                return 1;
+            for (int i = 0; i < ready; i++) {
+                const auto waiter = static_cast<Waiter<R> *>(events[i].data.ptr);
+                waiter->clear();
+                if (runtime.resume(&waiter->job, &ret, PausingJobs<R>::job_pausing) !=
+                    R::PAUSE)
+                    return 2;
+            }
+            resumed += static_cast<size_t>(ready);
+        }
+        return 0;
+    }
+
+    BENCH_LOOP static int visit_ring(size_t count)
+    {
+        const R runtime;
+        int ret = 0;
+        if constexpr (R::HAS_READY)
+            for (size_t resumed = 0; resumed < count;) {
+                Job *ready[BATCH];
+                const size_t taken = R::wait_ready(ready, BATCH, 10000000000);
+                for (size_t i = 0; i < taken; i++)
+                    if (runtime.resume(&ready[i], &ret, PausingJobs<R>::job_pausing) !=
+                        R::PAUSE)
+                        return 2;
+                resumed += taken;
+            }
+        return 0;
+    }
+
+    Batch run(uint64_t operations)
+    {
+        const uint64_t count = operations / jobs.jobs.size();
+        const uint64_t begin = ticks_now();
+        for (uint64_t i = 0; i < count; i++) {
+            asked.fetch_add(1, std::memory_order_release);
+            if (const int failure = ring ? visit_ring(jobs.jobs.size()) : visit_epoll(waiters))
+                return {0, failure == 1 ? "epoll failed" : "a job did not pause"};
+        }
+        const uint64_t end = ticks_now();
+        passes += static_cast<int>(count);
+        return {end - begin, nullptr};
+    }
+
+    const char *close()
+    {
+        asked.store(-1, std::memory_order_release);
+        waker.join();
+        if (!ring)
+            waiters.close();
+        if (const char *const failure = jobs.finish(passes))
+            return failure;
+        return PeerPool<R>::close();
+    }
+
+    static void cells(const Scale &scale, std::vector<Cell> &out)
+    {
+        if (R::SAME_POOL || R::NO_POOL || R::NO_ARGS)
+            return; // all but the switch is the kernel's
+        const size_t most = scale.of<size_t>(100, 10000, 100000);
+        for (const size_t count : {100, 10000, 100000})
+            for (const bool ring : {true, false}) {
+                if (count > most || (ring && !R::HAS_READY) || (!ring && count > 10000))
+                    continue;
+                Cell cell;
+                cell.peer = R::NAME;
+                cell.params = {{"how", ring ? "ring" : "epoll"},
+                               {"jobs", std::to_string(count)}};
+                if constexpr (R::NO_CROWD == nullptr) {
+                    const auto ready = std::make_shared<Ready>(count, ring);
+                    cell.open = [ready] { return ready->open(); };
+                    cell.run = [ready](uint64_t operations) { return ready->run(operations); };
+                    cell.close = [ready] { return ready->close(); };
+                }
+                cell.reason = R::reason;
+                cell.quantum = count;
+                cell.own_process = true; // its other thread asks without end
+                cell.rounds = count >= 10000 ? 5 : scale.of(1, 5, 10);
+                cell.processes = scale.of(1, 3, 5);
+                cell.memory_bytes = count * CROWD_BYTES_PER_JOB;
+                cell.unavailable = environment_cpus().size() < 2
+                                       ? "needs a second CPU"
+                                       : Waiters<R>::unavailable(ring ? 0 : count);
+                out.push_back(std::move(cell));
+            }
+    }
+};
+
+BENCH_ROW(row_ready, Ready)
+
+#endif
