@@ -2,7 +2,7 @@
 //
 // 100,000 jobs paused at once in one thread: what they cost in mappings and
 // memory, that they are guarded, that each finds its own again, and that the
-// memory goes back.
+// memory goes back. And a million, woken in random order by another thread.
 //
 // Environment:
 //   TEST_SCALE  divides the number of jobs (default 1). The limits are those
@@ -16,6 +16,8 @@
 #include <numeric>
 #include <random>
 #include <sys/syscall.h>
+#include <thread>
+#include <time.h>
 #include <unistd.h>
 #include <vector>
 
@@ -176,11 +178,93 @@ static void test_again(void **)
     }
 }
 
+// ---- a million -----------------------------------------------------------------------
+
+static constexpr size_t million = 1000000;
+static constexpr size_t million_mappings_allowed = 50;
+static constexpr double million_kib_allowed = 4.31;
+static constexpr size_t million_needs_kib = 6 << 20;
+
+static size_t available_kib()
+{
+    size_t kib = 0;
+    if (FILE *file = fopen("/proc/meminfo", "re")) {
+        char line[128];
+        while (fgets(line, sizeof line, file))
+            sscanf(line, "MemAvailable: %zu", &kib);
+        fclose(file);
+    }
+    return kib;
+}
+
+static double seconds_now()
+{
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return double(now.tv_sec) + double(now.tv_nsec) * 1e-9;
+}
+
+static void test_a_million_woken(void **)
+{
+    if (!plain || test_scale() != 1)
+        skip_because("a million jobs in a plain build alone");
+    if (available_kib() < million_needs_kib)
+        skip_because("a million jobs take 6 GiB of memory");
+    std::vector<jobswitch_job *> jobs(million, nullptr), woken(million);
+    std::vector<unsigned> done(million, 0), order(million);
+    std::iota(order.begin(), order.end(), 0u);
+    std::shuffle(order.begin(), order.end(), std::mt19937(3));
+    size_t memory_before = memory_kib(), mappings_before = mappings();
+    double began = seconds_now();
+    for (size_t i = 0; i < million; i++) {
+        task t = {unsigned(i), &done[i]};
+        int ret;
+        if (jobswitch_start_job(&jobs[i], &ret, works, &t, sizeof t) != JOBSWITCH_PAUSE)
+            fail_msg("job %zu: reason %d", i, jobswitch_last_error());
+    }
+    double made = seconds_now();
+    double kib_a_job = double(memory_kib() - memory_before) / double(million);
+    size_t mappings_more = mappings() - mappings_before;
+    for (size_t i = 0; i < million; i++)
+        woken[i] = jobs[order[i]];
+
+    double wakes_began = seconds_now();
+    std::thread waker([&woken] {
+        for (jobswitch_job *job : woken)
+            jobswitch_wake(job);
+    });
+    // In the order of the wakes, each once, each with its own result.
+    size_t resumed = 0, wrong = 0;
+    jobswitch_outcome outcomes[256];
+    while (resumed < million && seconds_now() - wakes_began < 60) {
+        size_t n = jobswitch_resume_ready(outcomes, 256);
+        for (size_t i = 0; i < n; i++, resumed++)
+            wrong += outcomes[i].answer != JOBSWITCH_FINISH || resumed >= million ||
+                     outcomes[i].job != woken[resumed] ||
+                     outcomes[i].ret != int(order[resumed]);
+    }
+    double ended = seconds_now();
+    waker.join();
+    print_message("a million: made in %.2f s, %zu mappings more, %.3f KiB a job resident and "
+                  "in page tables, woken and resumed in %.2f s\n",
+                  made - began, mappings_more, kib_a_job, ended - wakes_began);
+    assert_int_equal(resumed, million);
+    assert_int_equal(wrong, 0);
+    for (unsigned times : done)
+        assert_int_equal(times, 1);
+    bool installed = strcmp(stats_now().guard_method, "guard-install") == 0;
+    jobswitch_cleanup_thread();
+    if (installed)
+        assert_true(mappings_more <= million_mappings_allowed);
+    assert_true(kib_a_job <= million_kib_allowed);
+}
+
 int main()
 {
     const CMUnitTest tests[] = {
         cmocka_unit_test(test_paused_at_once),
         cmocka_unit_test(test_again),
+        cmocka_unit_test(test_a_million_woken),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
 }
