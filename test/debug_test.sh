@@ -138,7 +138,7 @@ stop_here outer_job = starter thread_main
 stop_here inner_job = outer_job = starter thread_main'
 for where in main above below; do
     debug "$OUT/$where.log" $where 'break stop_here' run bt continue bt continue bt continue bt continue bt
-    found=$(frames "$OUT/$where.log" | sed -E 's/ (start_new|job_start|job_start_to|enter|run|context_switch|context_return|context_back|jobswitch_start_job)\b//g')
+    found=$(frames "$OUT/$where.log" | sed -E 's/ (start_new|resume|job_start|job_start_to|enter|run|context_switch|context_return|context_back|jobswitch_start_job)\b//g')
     wanted=$expect
     [ $where = main ] && wanted=$(echo "$wanted" | sed 's/$/ main/')
     if [ "$found" = "$wanted" ]; then
