@@ -93,6 +93,32 @@ static local_values *values_with(local_values *old, uint32_t number)
     return values;
 }
 
+static void announce(const local_table &table,
+                     void (*jobswitch_tool::*what)(const void *, size_t))
+{
+    if (table.tool && table.tool->*what && table.places)
+        (table.tool->*what)(table.places, table.capacity * sizeof(void *));
+}
+
+static bool places_grow(local_table &table)
+{
+    uint32_t capacity = table.capacity ? table.capacity * 2 : places_first;
+    announce(table, &jobswitch_tool::root_remove);
+    void *memory =
+        table.places
+            ? mremap(static_cast<void *>(table.places), table.capacity * sizeof(void *),
+                     capacity * sizeof(void *), MREMAP_MAYMOVE)
+            : mmap(nullptr, capacity * sizeof(void *), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bool grown = memory != MAP_FAILED;
+    if (grown) {
+        table.places = static_cast<local_values **>(memory);
+        table.capacity = capacity;
+    }
+    announce(table, &jobswitch_tool::root_add);
+    return grown;
+}
+
 static bool place_find(local_table &table, uint32_t &place)
 {
     if (table.free) {
@@ -100,19 +126,8 @@ static bool place_find(local_table &table, uint32_t &place)
         table.free = table.places[place - 1]->next_free;
         return true;
     }
-    if (table.count == table.capacity) {
-        uint32_t capacity = table.capacity ? table.capacity * 2 : places_first;
-        void *memory =
-            table.places
-                ? mremap(static_cast<void *>(table.places), table.capacity * sizeof(void *),
-                         capacity * sizeof(void *), MREMAP_MAYMOVE)
-                : mmap(nullptr, capacity * sizeof(void *), PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED)
-            return false;
-        table.places = static_cast<local_values **>(memory);
-        table.capacity = capacity;
-    }
+    if (table.count == table.capacity && !places_grow(table))
+        return false;
     local_values *values = values_with(nullptr, 0);
     if (!values)
         return false;
@@ -182,6 +197,7 @@ void local_close(local_table &table)
 {
     for (uint32_t i = 0; i < table.count; i++)
         free(table.places[i]);
+    announce(table, &jobswitch_tool::root_remove);
     if (table.places)
         munmap(static_cast<void *>(table.places), table.capacity * sizeof(void *));
     table = {};

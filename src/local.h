@@ -19,6 +19,7 @@ bool local_key_exists(jobswitch_key key);
 // What one owner has. It stays when the owner has gone, for the next.
 struct local_values;
 struct local_table {
+    const jobswitch_tool *tool; // is told of places, which alone lead to the values
     local_values **places;
     uint32_t count, capacity;
     uint32_t free; // the first free place + 1

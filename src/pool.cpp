@@ -496,7 +496,7 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
     }
     drop_doomed(p);
     if (!p.chunks)
-        p.tool = tool_set;
+        p.tool = p.locals.tool = tool_set;
 
     // What is missing comes first: it is all that can fail.
     bool reshape = p.opened && !(shape == p.shape);
