@@ -12,6 +12,10 @@
 //                          so much more than a multiple of that
 //   cpu::switch_stack_bytes how far below its caller's stack pointer
 //                          context_switch may write
+//   cpu::callee_area_bytes from its caller's stack pointer up, what belongs to a
+//                          function that is called
+//   cpu::first_frame_bytes how far below its stack's end a context's function may be
+//                          entered
 //   cpu::flags_mask, flags_value
 //                          of the flags' register: what the ABI fixes at calls
 //                          and returns. A mask of 0: nothing
@@ -166,12 +170,20 @@ template <unsigned count> struct guard {
     }
 };
 
+template <unsigned bytes> struct callee_area {
+    unsigned char words[bytes];
+};
+template <> struct callee_area<0> {};
+
 // Where calls are made: on the caller's stack, between words that are watched. The
 // room is what the function called, and what it calls, may need.
 template <unsigned room_bytes> struct call_site {
     alignas(64) unsigned char room[room_bytes];
-    guard<32> below;
-    alignas(64) guard<16> above;
+    guard<32> below; // a multiple of 64
+    [[no_unique_address]] callee_area<cpu::callee_area_bytes> area;
+    guard<16> above;
+
+    uint64_t sp() const { return word_of(&below + 1); }
 };
 
 static void fill_call(call &c)
@@ -261,7 +273,7 @@ static void make(unsigned k, int (*function)(void *), void *arg)
     CHECK(p.ctx.link == &p.ctx);
     CHECK(p.ctx.child == nullptr);
     auto sp = static_cast<unsigned char *>(context_stack_pointer(&p.ctx));
-    CHECK(sp <= top && sp >= top - written);
+    CHECK(sp <= top && sp >= top - cpu::first_frame_bytes);
     p.now = state::fresh;
 }
 
@@ -384,7 +396,7 @@ static void depart(unsigned me, unsigned to)
     site.above.fill();
     call c;
     fill_call(c);
-    c.sp = word_of(&site.above);
+    c.sp = site.sp();
     c.target = word_of(reinterpret_cast<const void *>(&context_switch));
     contexts[me].paused_in = &c;
     depart(me, to);
@@ -675,7 +687,7 @@ static int job_body(void *arg)
         site.above.fill();
         fill_call(c);
         c.target = word_of(reinterpret_cast<const void *>(&jobswitch_pause_job));
-        c.sp = word_of(&site.above);
+        c.sp = site.sp();
         jobs[o.number].paused_in = &c;
         conformance_now = starter_call;
         change_control();
@@ -709,7 +721,7 @@ static void start_or_resume(unsigned k)
     starter_call = &c;
     conformance_now = fresh ? &c : j.paused_in;
     c.target = word_of(reinterpret_cast<const void *>(&jobswitch_start_job));
-    c.sp = word_of(&site.above);
+    c.sp = site.sp();
     c.args[0] = word_of(&j.handle);
     c.args[1] = word_of(&ret);
     c.args[2] = word_of(reinterpret_cast<const void *>(&conformance_entry));

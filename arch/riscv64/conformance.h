@@ -31,6 +31,8 @@ inline constexpr saved_register saved[] = {
 inline constexpr unsigned entry_alignment = 16;
 inline constexpr unsigned entry_remainder = 0;
 inline constexpr unsigned switch_stack_bytes = 0;
+inline constexpr unsigned callee_area_bytes = 0;
+inline constexpr unsigned first_frame_bytes = 16;
 
 /* There are no flags. */
 inline constexpr uint64_t flags_mask = 0;

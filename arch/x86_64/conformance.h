@@ -26,6 +26,8 @@ inline constexpr saved_register saved[] = {
 inline constexpr unsigned entry_alignment = 16;
 inline constexpr unsigned entry_remainder = 8;
 inline constexpr unsigned switch_stack_bytes = 8;
+inline constexpr unsigned callee_area_bytes = 0;
+inline constexpr unsigned first_frame_bytes = 64;
 
 /* The direction flag: clear on entry and on return (3.2.1). */
 inline constexpr uint64_t flags_mask = 0x400;
