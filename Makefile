@@ -89,7 +89,8 @@ OBJCOPY ?= $(cross)objcopy
 warnings := -Wall -Wextra -Wpedantic -Wno-psabi
 common := $(flags-$(MODE)) -g $(warnings) -Iinclude -I$(BUILD)/include/jobswitch -fstack-clash-protection $(arch-flags)
 lib-flags := -std=c++20 -DJOBSWITCH_BUILDING -Isrc -Iarch/$(ARCH) \
-    -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-threadsafe-statics
+    -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-threadsafe-statics \
+    -fasynchronous-unwind-tables
 user-c := -std=gnu11
 user-cxx := -std=c++20
 ifeq ($(filter asan ubsan tsan,$(MODE)),)
@@ -305,7 +306,7 @@ endef
 $(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
 $(BUILD)/test/beside_openssl_test: $(BUILD)/test/beside_openssl_test.libs
 libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
-libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended)
+libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended -Wl,--wrap=context_unwound)
 $(BUILD)/test/bench_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,stats baseline json)
 $(BUILD)/test/bench_html_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,html html_chart text stats)
 

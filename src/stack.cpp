@@ -388,7 +388,10 @@ static void *slab_take_freed(stack_slab *slab)
     size_t word = slab->free_hint;
     while (slab->free_bits(word) == 0)
         word++;
-    size_t bit = size_t(__builtin_ctzll(slab->free_bits(word)));
+    // (The compiler's count of zeroes is a call where the CPU cannot count.)
+    size_t bit = 0;
+    while (!(slab->free_bits(word) >> bit & 1))
+        bit++;
     slab->free_bits(word) &= slab->free_bits(word) - 1;
     slab->free_hint = word;
     slab->free_count--;

@@ -27,6 +27,20 @@
 //                          of .note.gnu.property. No bits: no such note
 //   cpu::is_landing_pad()  whether a function may begin so
 //
+// and, where instructions can be stepped on by traps (else test/unwind_test.cpp does it),
+// with JS_CONFORMANCE_TRAPS defined:
+//
+//   cpu::saved[].dwarf     the register's number for DWARF
+//   cpu::dwarf_sp, dwarf_ra, cfa_above_sp
+//                          the numbers of the stack pointer and of what holds the
+//                          return address; how far above its caller's stack
+//                          pointer a function's CFA is
+//   cpu::trap              the bytes of the shortest instruction that traps
+//   cpu::instruction_bytes() how long the instruction there is
+//   cpu::program_counter(), get_registers()
+//                          of a signal's context
+//   cpu::return_address()  as rows say it is stored, checked where it is signed
+//
 // and two routines in assembly:
 //
 //   void conformance_call(call *)
@@ -44,7 +58,7 @@
 //                          conformance_entered(arg)
 //
 // TEST_SEED: the seed of the random patterns; TEST_SCALE divides the number of
-// switches. Unwinding at each single instruction is test/unwind_test.cpp's.
+// switches.
 #include "jobswitch/jobswitch.h"
 
 #if defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN) || defined(JOBSWITCH_VALGRIND)
@@ -59,6 +73,8 @@ int main()
 
 #else
 
+#include <csetjmp>
+#include <csignal>
 #include <cstdarg>
 #include <exception>
 #include <glob.h>
@@ -68,7 +84,10 @@ int main()
 #include <string>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <ucontext.h>
 #include <unwind.h>
+
+#include "rows.h"
 
 #include "conformance.h"
 #include "context.h"
@@ -650,6 +669,319 @@ static void test_walks(void **)
     verify();
 }
 
+// ---- rows, at every instruction ---------------------------------------------------------
+
+// A trap takes the place of one instruction after the other; a scenario runs over it;
+// in the handler of the trap the rows are obeyed, from the instruction to the
+// conformance_call that is open on that stack, and what they give is compared.
+
+static const char *const stepped[] = {"context_make", "context_start", "context_switch",
+                                      "context_jump", "context_stack_pointer",
+                                      "context_shadow_stack", "context_personality"};
+extern "C" {
+[[noreturn]] void __wrap_context_unwound();
+int context_personality(int, int, uint64_t, void *, void *);
+}
+static void (*unwound)();
+void __wrap_context_unwound()
+{
+    unwound();
+    abort();
+}
+
+#ifdef JS_CONFORMANCE_TRAPS
+
+struct function_range {
+    uintptr_t low, high;
+};
+static function_range range_of(const char *name)
+{
+    function_range found = {};
+    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    struct stat info = {};
+    assert_true(fd >= 0 && fstat(fd, &info) == 0);
+    void *mapped = mmap(nullptr, size_t(info.st_size), PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    assert_ptr_not_equal(mapped, MAP_FAILED);
+    auto file = static_cast<const unsigned char *>(mapped);
+    auto elf = reinterpret_cast<const ElfW(Ehdr) *>(file);
+    auto sections = reinterpret_cast<const ElfW(Shdr) *>(file + elf->e_shoff);
+    uintptr_t base = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (unsigned i = 0; i < elf->e_shnum; i++) {
+            if (sections[i].sh_type != SHT_SYMTAB)
+                continue;
+            auto symbols = reinterpret_cast<const ElfW(Sym) *>(file + sections[i].sh_offset);
+            auto strings = reinterpret_cast<const char *>(
+                file + sections[sections[i].sh_link].sh_offset);
+            for (size_t k = 0; k < sections[i].sh_size / sizeof *symbols; k++) {
+                const char *here = strings + symbols[k].st_name;
+                if (pass == 0 && strcmp(here, "conformance_call") == 0)
+                    base = reinterpret_cast<uintptr_t>(&conformance_call) - symbols[k].st_value;
+                if (pass == 1 && strcmp(here, name) == 0)
+                    found = {uintptr_t(base + symbols[k].st_value),
+                             uintptr_t(base + symbols[k].st_value + symbols[k].st_size)};
+            }
+        }
+    munmap(mapped, size_t(info.st_size));
+    return found;
+}
+
+static const row_table *rows;
+static function_range caller_range, start_range;
+static call *open_call[places + 1]; // of each stack the innermost
+static bool linked;
+
+// Where the trap is, what was there, and which function it is in.
+static struct {
+    volatile uintptr_t address;
+    unsigned char bytes[sizeof cpu::trap];
+    const char *function;
+    uintptr_t begins;
+    volatile bool hit;
+} trap;
+
+static sigjmp_buf after_fault;
+static volatile bool walking;
+
+static void write_code(uintptr_t at, const unsigned char *bytes)
+{
+    auto code = reinterpret_cast<unsigned char *>(at);
+    memcpy(code, bytes, sizeof cpu::trap);
+    __builtin___clear_cache(reinterpret_cast<char *>(code),
+                            reinterpret_cast<char *>(code + sizeof cpu::trap));
+}
+
+#define ROW_REPORT(format, ...)                                                \
+    report("rows at %s+0x%lx: " format, trap.function,                         \
+           (unsigned long)(trap.address - trap.begins) __VA_OPT__(, ) __VA_ARGS__)
+
+static void walk_rows(row_registers registers)
+{
+    uint64_t sp = registers.value[cpu::dwarf_sp];
+    unsigned who = hub;
+    for (unsigned k = 0; k < places; k++)
+        if (sp > word_of(stacks[k]) && sp <= word_of(stack_top(k)))
+            who = k;
+    const call *expected = open_call[who];
+    bool ends = !expected && !linked;
+    if (!expected)
+        expected = open_call[hub];
+    uint64_t lookup = trap.address;
+    for (unsigned depth = 0; depth < 4; depth++) {
+        row_step s = rows->step(lookup, registers, cpu::dwarf_sp, cpu::dwarf_ra,
+                                cpu::cfa_above_sp);
+        if (s.wrong)
+            return ROW_REPORT("%s (frame %u)", s.wrong, depth);
+        bool at_start = lookup + 1 >= start_range.low && lookup < start_range.high;
+        if (s.is_signal_frame != at_start || s.has_personality != at_start)
+            return ROW_REPORT("another kind of frame (frame %u)", depth);
+        uint64_t address = cpu::return_address(registers.value[cpu::dwarf_ra],
+                                               s.signs_return_address, s.cfa);
+        if (address == 0 && ends)
+            return;
+        if (address > caller_range.low && address < caller_range.high) {
+            if (ends)
+                return ROW_REPORT("the walk goes on from a context that nobody runs");
+            if (registers.value[cpu::dwarf_sp] != expected->sp)
+                return ROW_REPORT("the caller's stack pointer is %" PRIx64 ", not %" PRIx64,
+                                  registers.value[cpu::dwarf_sp], expected->sp);
+            for (unsigned i = 0; i < saved_count; i++) {
+                uint64_t got = registers.value[cpu::saved[i].dwarf] & cpu::saved[i].bits;
+                if (got != expected->before[i])
+                    return ROW_REPORT("the caller's %s is %" PRIx64 ", not %" PRIx64,
+                                      cpu::saved[i].name, got, expected->before[i]);
+            }
+            return;
+        }
+        if (address < start_range.low || address >= start_range.high)
+            return ROW_REPORT("the caller is at %" PRIx64 " (frame %u)", address, depth);
+        lookup = s.is_signal_frame ? address : address - 1;
+    }
+    ROW_REPORT("the walk does not end");
+}
+
+static void faulted(int number)
+{
+    if (walking)
+        siglongjmp(after_fault, 1);
+    signal(number, SIG_DFL);
+}
+
+static void trapped(int number, siginfo_t *, void *context)
+{
+    auto &machine = *static_cast<ucontext_t *>(context);
+    uintptr_t at = cpu::program_counter(machine);
+    if (trap.hit || (at != trap.address && at != trap.address + sizeof cpu::trap)) {
+        signal(number, SIG_DFL);
+        return;
+    }
+    write_code(trap.address, trap.bytes);
+    cpu::set_program_counter(machine, trap.address);
+    trap.hit = true;
+    row_registers registers;
+    cpu::get_registers(machine, registers);
+    walking = true;
+    if (sigsetjmp(after_fault, 1) == 0)
+        walk_rows(registers);
+    else
+        ROW_REPORT("rows lead to where there is no memory");
+    walking = false;
+}
+
+// Calls target in a place of its own on this stack. Control comes back to `back`, which
+// is this call where that is NULL.
+[[gnu::noinline]] static void traced(unsigned me, const void *target, call *back,
+                                     std::initializer_list<uint64_t> args)
+{
+    call_site<8192> site;
+    call c, *outer = open_call[me];
+    fill_call(c);
+    c.sp = site.sp();
+    c.target = word_of(target);
+    std::fill(c.args, c.args + 5, 0);
+    std::copy(args.begin(), args.end(), c.args);
+    open_call[me] = &c;
+    conformance_now = back ? back : &c;
+    conformance_call(&c);
+    check_call(c, trap.function, me);
+    open_call[me] = outer;
+}
+static const void *code_of(auto *function) { return reinterpret_cast<const void *>(function); }
+
+static void traced_switch(unsigned from, unsigned to)
+{
+    traced(from, code_of(&context_switch), open_call[to],
+           {word_of(&contexts[from].ctx), word_of(&contexts[to].ctx), 1, 2});
+}
+
+static constexpr unsigned runner = 5;
+static int runs_and_returns(void *)
+{
+    traced_switch(runner, hub);
+    return 7;
+}
+static int unwinds(void *)
+{
+    traced(runner, code_of(&context_personality), nullptr, {1, 8});
+    return 0;
+}
+static void leaves_by_jump()
+{
+    if constexpr (cpu::transfer_by_address)
+        traced(runner, code_of(&context_jump), open_call[hub],
+               {word_of(&contexts[hub].ctx), word_of(&open_call)});
+    else
+        traced(runner, code_of(&context_jump), open_call[hub],
+               {word_of(&contexts[hub].ctx), 1, 2});
+}
+[[noreturn]] static void ends_by_jump(unsigned, int)
+{
+    leaves_by_jump();
+    abort();
+}
+
+static void make_runner(int (*function)(void *))
+{
+    context &c = contexts[runner].ctx;
+    entered = function;
+    open_call[runner] = nullptr;
+    traced(hub, code_of(&context_make), nullptr,
+           {word_of(&c), word_of(stack_top(runner)), word_of(code_of(&conformance_entry)),
+            word_of(&contexts[runner])});
+    if (linked) {
+        c.link = &contexts[hub].ctx;
+        contexts[hub].ctx.child = &c;
+    }
+}
+
+static void run_scenario()
+{
+    ended = ends_by_jump;
+    unwound = leaves_by_jump;
+    open_call[hub] = nullptr;
+    make_runner(runs_and_returns);
+    traced_switch(hub, runner);
+    traced_switch(hub, runner);
+    traced(hub, code_of(&context_stack_pointer), nullptr, {word_of(&contexts[runner].ctx)});
+    traced(hub, code_of(&context_shadow_stack), nullptr, {});
+    traced(hub, code_of(&context_personality), nullptr, {1, 1});
+    make_runner(unwinds);
+    traced_switch(hub, runner);
+    contexts[hub].ctx.child = nullptr;
+}
+
+static void test_rows(void **)
+{
+    reset();
+    row_table table;
+    rows = &table;
+    caller_range = range_of("conformance_call");
+    start_range = range_of("context_start");
+    struct sigaction action = {}, fault = {};
+    action.sa_sigaction = trapped;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    fault.sa_handler = faulted;
+    fault.sa_flags = SA_ONSTACK;
+    // Below the calls there is no room for a handler.
+    alignas(64) static unsigned char handler_stack[256 * 1024];
+    stack_t on_handler_stack = {}, before = {};
+    on_handler_stack.ss_sp = handler_stack;
+    on_handler_stack.ss_size = sizeof handler_stack;
+    sigaltstack(&on_handler_stack, &before);
+    for (int number : {SIGTRAP, SIGILL})
+        sigaction(number, &action, nullptr);
+    for (int number : {SIGSEGV, SIGBUS})
+        sigaction(number, &fault, nullptr);
+    unsigned visited = 0;
+    for (const char *name : stepped) {
+        function_range f = range_of(name);
+        assert_true(f.low && f.high > f.low);
+        size_t page = size_t(sysconf(_SC_PAGESIZE));
+        uintptr_t low = f.low & ~(page - 1), high = (f.high + page - 1) & ~(page - 1);
+        assert_int_equal(mprotect(reinterpret_cast<void *>(low), high - low,
+                                  PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+        trap.function = name;
+        trap.begins = f.low;
+        for (uintptr_t at = f.low; at < f.high && !wrong;
+             at += cpu::instruction_bytes(reinterpret_cast<unsigned char *>(at))) {
+            for (bool with_starter : {false, true}) {
+                linked = with_starter;
+                trap.address = at;
+                trap.hit = false;
+                memcpy(trap.bytes, reinterpret_cast<void *>(at), sizeof trap.bytes);
+                write_code(at, cpu::trap);
+                run_scenario();
+                if (!trap.hit)
+                    write_code(at, trap.bytes);
+                // What follows a call that does not return
+                bool never = at + cpu::instruction_bytes(
+                                      reinterpret_cast<unsigned char *>(at)) == f.high &&
+                             (f.low == start_range.low || strcmp(name, "context_personality") == 0);
+                if (trap.hit == never)
+                    ROW_REPORT("%s", never ? "a call that does not return does"
+                                           : "nobody comes here");
+                visited += trap.hit;
+            }
+        }
+        mprotect(reinterpret_cast<void *>(low), high - low, PROT_READ | PROT_EXEC);
+    }
+    for (int number : {SIGTRAP, SIGILL, SIGSEGV, SIGBUS})
+        signal(number, SIG_DFL);
+    sigaltstack(&before, nullptr);
+    verify();
+    assert_true(visited > 50);
+}
+
+#else
+
+static void test_rows(void **)
+{
+    skip_because("unwind_test steps by the trap flag on this CPU");
+}
+
+#endif
+
 // ---- the entry functions ---------------------------------------------------------------
 
 static constexpr unsigned job_count = 10;
@@ -910,6 +1242,7 @@ int main()
         cmocka_unit_test(test_objects),
         cmocka_unit_test(test_switches),
         cmocka_unit_test(test_switches_between_stacks),
+        cmocka_unit_test(test_rows),
         cmocka_unit_test(test_walks),
         cmocka_unit_test(test_exceptions),
         cmocka_unit_test(test_entry_functions),

@@ -35,7 +35,7 @@ declare -A seconds=([conformance_test]=3 [inline_torture]=3 [inline_torture_clan
     [unwind_test]=60 [model_test]=60)
 tests=(conformance_test)
 objects_conformance_test=$BUILD/test/conformance_test.cpp.o
-flags_conformance_test=-Wl,--wrap=context_ended
+flags_conformance_test='-Wl,--wrap=context_ended -Wl,--wrap=context_unwound'
 if [ -f "$BUILD/include/jobswitch/inline.h" ]; then
     includes="-Iinclude -I$BUILD/include/jobswitch"
     # shellcheck disable=SC2086

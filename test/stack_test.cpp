@@ -204,7 +204,9 @@ static void test_guard_hit(void **)
                 int status = child([&] { return touch(hit, i % 2); });
                 assert_true(WIFEXITED(status));
                 assert_int_equal(WEXITSTATUS(status), 42);
-                assert_ptr_equal(*fault_address, hit);
+                // Or its page, where the CPU tells no more.
+                auto page = uintptr_t(hit) & ~uintptr_t(page_bytes() - 1);
+                assert_true(*fault_address == hit || uintptr_t(*fault_address) == page);
             }
             // And no fault a byte above.
             int status = child([&] { return touch(low, i % 2); });

@@ -6,9 +6,12 @@
 #ifndef JS_CONFORMANCE_H
 #define JS_CONFORMANCE_H
 
+#define JS_CONFORMANCE_TRAPS 1
+
 #include <cstdint>
 #include <cstring>
 #include <elf.h>
+#include <ucontext.h>
 
 namespace cpu {
 
@@ -16,15 +19,16 @@ namespace cpu {
 struct saved_register {
     const char *name;
     uint64_t bits;
+    unsigned dwarf;
 };
 inline constexpr saved_register saved[] = {
-    {"x19", ~uint64_t(0)}, {"x20", ~uint64_t(0)}, {"x21", ~uint64_t(0)},
-    {"x22", ~uint64_t(0)}, {"x23", ~uint64_t(0)}, {"x24", ~uint64_t(0)},
-    {"x25", ~uint64_t(0)}, {"x26", ~uint64_t(0)}, {"x27", ~uint64_t(0)},
-    {"x28", ~uint64_t(0)}, {"x29", ~uint64_t(0)}, {"d8", ~uint64_t(0)},
-    {"d9", ~uint64_t(0)},  {"d10", ~uint64_t(0)}, {"d11", ~uint64_t(0)},
-    {"d12", ~uint64_t(0)}, {"d13", ~uint64_t(0)}, {"d14", ~uint64_t(0)},
-    {"d15", ~uint64_t(0)},
+    {"x19", ~uint64_t(0), 19}, {"x20", ~uint64_t(0), 20}, {"x21", ~uint64_t(0), 21},
+    {"x22", ~uint64_t(0), 22}, {"x23", ~uint64_t(0), 23}, {"x24", ~uint64_t(0), 24},
+    {"x25", ~uint64_t(0), 25}, {"x26", ~uint64_t(0), 26}, {"x27", ~uint64_t(0), 27},
+    {"x28", ~uint64_t(0), 28}, {"x29", ~uint64_t(0), 29}, {"d8", ~uint64_t(0), 72},
+    {"d9", ~uint64_t(0), 73}, {"d10", ~uint64_t(0), 74}, {"d11", ~uint64_t(0), 75},
+    {"d12", ~uint64_t(0), 76}, {"d13", ~uint64_t(0), 77}, {"d14", ~uint64_t(0), 78},
+    {"d15", ~uint64_t(0), 79},
 };
 
 /* 6.2.2: a multiple of 16; the return address is in a register. */
@@ -54,6 +58,46 @@ inline constexpr uint32_t property_type = 0xc0000000, property_bits = 3;
 inline bool is_landing_pad(const unsigned char *code)
 {
     return memcmp(code, "\x5f\x24\x03\xd5", 4) == 0 || memcmp(code, "\x3f\x23\x03\xd5", 4) == 0;
+}
+
+
+/* AADWARF64, 4.1: x0 to x30 and sp are 0 to 31, v0 to v31 are 64 to 95. */
+inline constexpr unsigned dwarf_sp = 31, dwarf_ra = 30, cfa_above_sp = 0;
+inline constexpr bool transfer_by_address = false;
+inline constexpr unsigned char trap[4] = {0x00, 0x00, 0x20, 0xd4}; /* brk 0 */
+inline unsigned instruction_bytes(const unsigned char *) { return 4; }
+inline uintptr_t program_counter(const ucontext_t &c) { return c.uc_mcontext.pc; }
+inline void set_program_counter(ucontext_t &c, uintptr_t pc) { c.uc_mcontext.pc = pc; }
+inline void get_registers(const ucontext_t &c, row_registers &to)
+{
+    for (unsigned i = 0; i < 31; i++)
+        to.value[i] = c.uc_mcontext.regs[i];
+    to.value[31] = c.uc_mcontext.sp;
+    for (auto at = c.uc_mcontext.__reserved;;) {
+        _aarch64_ctx head;
+        memcpy(&head, at, sizeof head);
+        if (!head.magic)
+            return;
+        if (head.magic == FPSIMD_MAGIC) {
+            fpsimd_context floats;
+            memcpy(&floats, at, sizeof floats);
+            for (unsigned i = 0; i < 32; i++)
+                to.value[64 + i] = uint64_t(floats.vregs[i]);
+        }
+        at += head.size;
+    }
+}
+/* Signed with key A for the CFA; a CPU without signatures passes over both hints. What
+ * is not signed must be as it is without a signature. */
+inline uint64_t return_address(uint64_t value, bool is_signed, uint64_t cfa)
+{
+    register uint64_t x17 asm("x17") = value;
+    register uint64_t x16 asm("x16") = cfa;
+    if (is_signed) {
+        asm("hint 12" : "+r"(x17) : "r"(x16)); /* autia1716 */
+        return x17;
+    }
+    return value;
 }
 
 } // namespace cpu

@@ -6,8 +6,11 @@
 #ifndef JS_CONFORMANCE_H
 #define JS_CONFORMANCE_H
 
+#define JS_CONFORMANCE_TRAPS 1
+
 #include <cstdint>
 #include <elf.h>
+#include <ucontext.h>
 
 namespace cpu {
 
@@ -15,16 +18,17 @@ namespace cpu {
 struct saved_register {
     const char *name;
     uint64_t bits;
+    unsigned dwarf;
 };
 inline constexpr saved_register saved[] = {
-    {"s0", ~uint64_t(0)},   {"s1", ~uint64_t(0)},   {"s2", ~uint64_t(0)},
-    {"s3", ~uint64_t(0)},   {"s4", ~uint64_t(0)},   {"s5", ~uint64_t(0)},
-    {"s6", ~uint64_t(0)},   {"s7", ~uint64_t(0)},   {"s8", ~uint64_t(0)},
-    {"s9", ~uint64_t(0)},   {"s10", ~uint64_t(0)},  {"s11", ~uint64_t(0)},
-    {"fs0", ~uint64_t(0)},  {"fs1", ~uint64_t(0)},  {"fs2", ~uint64_t(0)},
-    {"fs3", ~uint64_t(0)},  {"fs4", ~uint64_t(0)},  {"fs5", ~uint64_t(0)},
-    {"fs6", ~uint64_t(0)},  {"fs7", ~uint64_t(0)},  {"fs8", ~uint64_t(0)},
-    {"fs9", ~uint64_t(0)},  {"fs10", ~uint64_t(0)}, {"fs11", ~uint64_t(0)},
+    {"s0", ~uint64_t(0), 8}, {"s1", ~uint64_t(0), 9}, {"s2", ~uint64_t(0), 18},
+    {"s3", ~uint64_t(0), 19}, {"s4", ~uint64_t(0), 20}, {"s5", ~uint64_t(0), 21},
+    {"s6", ~uint64_t(0), 22}, {"s7", ~uint64_t(0), 23}, {"s8", ~uint64_t(0), 24},
+    {"s9", ~uint64_t(0), 25}, {"s10", ~uint64_t(0), 26}, {"s11", ~uint64_t(0), 27},
+    {"fs0", ~uint64_t(0), 40}, {"fs1", ~uint64_t(0), 41}, {"fs2", ~uint64_t(0), 50},
+    {"fs3", ~uint64_t(0), 51}, {"fs4", ~uint64_t(0), 52}, {"fs5", ~uint64_t(0), 53},
+    {"fs6", ~uint64_t(0), 54}, {"fs7", ~uint64_t(0), 55}, {"fs8", ~uint64_t(0), 56},
+    {"fs9", ~uint64_t(0), 57}, {"fs10", ~uint64_t(0), 58}, {"fs11", ~uint64_t(0), 59},
 };
 
 /* A multiple of 16; the return address is in a register. */
@@ -51,6 +55,29 @@ inline constexpr uint64_t fp_controls[] = {0, 1, 2, 3, 4};
 /* No property note. */
 inline constexpr uint32_t property_type = 0, property_bits = 0;
 inline bool is_landing_pad(const unsigned char *) { return true; }
+
+
+/* DWARF Register Numbers: x0 to x31 are 0 to 31, f0 to f31 are 32 to 63. */
+inline constexpr unsigned dwarf_sp = 2, dwarf_ra = 1, cfa_above_sp = 0;
+inline constexpr bool transfer_by_address = false;
+inline constexpr unsigned char trap[4] = {0x73, 0x00, 0x10, 0x00}; /* ebreak */
+inline unsigned instruction_bytes(const unsigned char *) { return 4; }
+inline uintptr_t program_counter(const ucontext_t &c)
+{
+    return c.uc_mcontext.__gregs[REG_PC];
+}
+inline void set_program_counter(ucontext_t &c, uintptr_t pc)
+{
+    c.uc_mcontext.__gregs[REG_PC] = pc;
+}
+inline void get_registers(const ucontext_t &c, row_registers &to)
+{
+    for (unsigned i = 1; i < 32; i++)
+        to.value[i] = c.uc_mcontext.__gregs[i];
+    for (unsigned i = 0; i < 32; i++)
+        to.value[32 + i] = c.uc_mcontext.__fpregs.__d.__f[i];
+}
+inline uint64_t return_address(uint64_t value, bool, uint64_t) { return value; }
 
 } // namespace cpu
 

@@ -6,8 +6,11 @@
 #ifndef JS_CONFORMANCE_H
 #define JS_CONFORMANCE_H
 
+#define JS_CONFORMANCE_TRAPS 1
+
 #include <cstdint>
 #include <elf.h>
+#include <ucontext.h>
 
 namespace cpu {
 
@@ -15,14 +18,15 @@ namespace cpu {
 struct saved_register {
     const char *name;
     uint64_t bits;
+    unsigned dwarf;
 };
 inline constexpr saved_register saved[] = {
-    {"r6", ~uint64_t(0)},  {"r7", ~uint64_t(0)},  {"r8", ~uint64_t(0)},
-    {"r9", ~uint64_t(0)},  {"r10", ~uint64_t(0)}, {"r11", ~uint64_t(0)},
-    {"r12", ~uint64_t(0)}, {"r13", ~uint64_t(0)}, {"f8", ~uint64_t(0)},
-    {"f9", ~uint64_t(0)},  {"f10", ~uint64_t(0)}, {"f11", ~uint64_t(0)},
-    {"f12", ~uint64_t(0)}, {"f13", ~uint64_t(0)}, {"f14", ~uint64_t(0)},
-    {"f15", ~uint64_t(0)},
+    {"r6", ~uint64_t(0), 6}, {"r7", ~uint64_t(0), 7}, {"r8", ~uint64_t(0), 8},
+    {"r9", ~uint64_t(0), 9}, {"r10", ~uint64_t(0), 10}, {"r11", ~uint64_t(0), 11},
+    {"r12", ~uint64_t(0), 12}, {"r13", ~uint64_t(0), 13}, {"f8", ~uint64_t(0), 24},
+    {"f9", ~uint64_t(0), 28}, {"f10", ~uint64_t(0), 25}, {"f11", ~uint64_t(0), 29},
+    {"f12", ~uint64_t(0), 26}, {"f13", ~uint64_t(0), 30}, {"f14", ~uint64_t(0), 27},
+    {"f15", ~uint64_t(0), 31},
 };
 
 /* 1.2.2: a multiple of 8; the return address is in a register, and 160 bytes from the
@@ -55,6 +59,28 @@ inline constexpr uint64_t fp_controls[] = {0, 1, 2, 3, 0x80000000, 0x40000003};
 /* No property note. */
 inline constexpr uint32_t property_type = 0, property_bits = 0;
 inline bool is_landing_pad(const unsigned char *) { return true; }
+
+
+/* 1.2.2.1: r0 to r15 are 0 to 15; f0, f2, f4, f6, f1, f3, f5, f7 are 16 to 23, and so on. */
+inline constexpr unsigned dwarf_sp = 15, dwarf_ra = 14, cfa_above_sp = 160;
+inline constexpr bool transfer_by_address = true;
+inline constexpr unsigned char trap[2] = {0x00, 0x01};
+/* Principles of Operation, 5: the first two bits tell. */
+inline unsigned instruction_bytes(const unsigned char *code)
+{
+    return *code < 0x40 ? 2 : *code < 0xc0 ? 4 : 6;
+}
+inline uintptr_t program_counter(const ucontext_t &c) { return c.uc_mcontext.psw.addr; }
+inline void set_program_counter(ucontext_t &c, uintptr_t pc) { c.uc_mcontext.psw.addr = pc; }
+inline void get_registers(const ucontext_t &c, row_registers &to)
+{
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned place = 16 + i / 8 * 8 + i % 8 / 2 + i % 2 * 4;
+        to.value[i] = c.uc_mcontext.gregs[i];
+        memcpy(&to.value[place], &c.uc_mcontext.fpregs.fprs[i], 8);
+    }
+}
+inline uint64_t return_address(uint64_t value, bool, uint64_t) { return value; }
 
 } // namespace cpu
 
