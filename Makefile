@@ -319,13 +319,21 @@ check:
 	    test/run.sh $(test-programs) $(test-scripts)
 check-programs: all examples $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross),,$(bench))
 
+# Of NASM's sources there are changed sources; of GNU as's, changed bytes.
 .PHONY: mutants
+ifneq ($(wildcard arch/$(ARCH)/mutants.pl),)
 mutants:
-	$(Q)test/deps.sh check $(MODE)
+	$(Q)$(deps) check $(MODE)
 	$(Q)$(MAKE) --no-print-directory all $(patsubst %,$(BUILD)/test/%_test,conformance unwind model)
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
 	    ASSEMBLE='$(NASM) -f $(arch-nasm-format) -Iarch/$(ARCH)/ -I$(BUILD)/' \
 	    test/mutants.sh $(arch-sources) $(entry)
+else
+mutants:
+	$(Q)$(deps) check $(MODE)
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/test/conformance_test
+	$(Q)BUILD=$(BUILD) ARCH=$(ARCH) OBJDUMP=$(cross)objdump EMULATOR='$(emulator)' perl test/mutants_elf.pl
+endif
 
 .PHONY: lint deps
 lint:

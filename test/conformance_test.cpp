@@ -31,10 +31,10 @@
 // with JS_CONFORMANCE_TRAPS defined:
 //
 //   cpu::saved[].dwarf     the register's number for DWARF
-//   cpu::dwarf_sp, dwarf_ra, cfa_above_sp
+//   cpu::dwarf_sp, dwarf_ra, sp_is_cfa
 //                          the numbers of the stack pointer and of what holds the
-//                          return address; how far above its caller's stack
-//                          pointer a function's CFA is
+//                          return address; whether the caller's stack pointer is the
+//                          CFA where no rule says anything
 //   cpu::trap              the bytes of the shortest instruction that traps
 //   cpu::instruction_bytes() how long the instruction there is
 //   cpu::program_counter(), get_registers()
@@ -728,8 +728,10 @@ static function_range range_of(const char *name)
 }
 
 static const row_table *rows;
-static function_range caller_range, start_range;
+static function_range caller_range, start_range, leaving_range;
+static function_range stepped_range[sizeof stepped / sizeof *stepped];
 static call *open_call[places + 1]; // of each stack the innermost
+static constexpr unsigned runner = 5;
 static bool linked;
 
 // Where the trap is, what was there, and which function it is in.
@@ -770,7 +772,7 @@ static void walk_rows(row_registers registers)
     uint64_t lookup = trap.address;
     for (unsigned depth = 0; depth < 4; depth++) {
         row_step s = rows->step(lookup, registers, cpu::dwarf_sp, cpu::dwarf_ra,
-                                cpu::cfa_above_sp);
+                                cpu::sp_is_cfa);
         if (s.wrong)
             return ROW_REPORT("%s (frame %u)", s.wrong, depth);
         bool at_start = lookup + 1 >= start_range.low && lookup < start_range.high;
@@ -794,7 +796,14 @@ static void walk_rows(row_registers registers)
             }
             return;
         }
-        if (address < start_range.low || address >= start_range.high)
+        // Who leaves for good is no traced call, to be told from where control goes on.
+        if (address > leaving_range.low && address <= leaving_range.high && depth == 0 &&
+            who == runner)
+            return;
+        bool of_port = false;
+        for (function_range f : stepped_range)
+            of_port |= address >= f.low && address < f.high;
+        if (!of_port)
             return ROW_REPORT("the caller is at %" PRIx64 " (frame %u)", address, depth);
         lookup = s.is_signal_frame ? address : address - 1;
     }
@@ -831,8 +840,8 @@ static void trapped(int number, siginfo_t *, void *context)
 
 // Calls target in a place of its own on this stack. Control comes back to `back`, which
 // is this call where that is NULL.
-[[gnu::noinline]] static void traced(unsigned me, const void *target, call *back,
-                                     std::initializer_list<uint64_t> args)
+[[gnu::noinline]] static uint64_t traced(unsigned me, const void *target, call *back,
+                                         std::initializer_list<uint64_t> args)
 {
     call_site<8192> site;
     call c, *outer = open_call[me];
@@ -846,6 +855,7 @@ static void trapped(int number, siginfo_t *, void *context)
     conformance_call(&c);
     check_call(c, trap.function, me);
     open_call[me] = outer;
+    return c.result[0];
 }
 static const void *code_of(auto *function) { return reinterpret_cast<const void *>(function); }
 
@@ -855,31 +865,33 @@ static void traced_switch(unsigned from, unsigned to)
            {word_of(&contexts[from].ctx), word_of(&contexts[to].ctx), 1, 2});
 }
 
-static constexpr unsigned runner = 5;
+// The trap is set once, when the scenario has come so far.
+enum phase { whole, back_to_hub, once_more, phases };
+static phase trap_phase;
+static void reach(phase now)
+{
+    if (now == trap_phase)
+        write_code(trap.address, cpu::trap);
+}
+
 static int runs_and_returns(void *)
 {
+    reach(back_to_hub);
     traced_switch(runner, hub);
     return 7;
+}
+extern "C" [[noreturn, gnu::noinline]] void conformance_leaves();
+void conformance_leaves()
+{
+    conformance_now = open_call[hub];
+    context_jump(&contexts[hub].ctx, {1, 2});
 }
 static int unwinds(void *)
 {
     traced(runner, code_of(&context_personality), nullptr, {1, 8});
     return 0;
 }
-static void leaves_by_jump()
-{
-    if constexpr (cpu::transfer_by_address)
-        traced(runner, code_of(&context_jump), open_call[hub],
-               {word_of(&contexts[hub].ctx), word_of(&open_call)});
-    else
-        traced(runner, code_of(&context_jump), open_call[hub],
-               {word_of(&contexts[hub].ctx), 1, 2});
-}
-[[noreturn]] static void ends_by_jump(unsigned, int)
-{
-    leaves_by_jump();
-    abort();
-}
+[[noreturn]] static void ends_by_jump(unsigned, int) { conformance_leaves(); }
 
 static void make_runner(int (*function)(void *))
 {
@@ -898,17 +910,45 @@ static void make_runner(int (*function)(void *))
 static void run_scenario()
 {
     ended = ends_by_jump;
-    unwound = leaves_by_jump;
+    unwound = conformance_leaves;
     open_call[hub] = nullptr;
+    reach(whole);
     make_runner(runs_and_returns);
     traced_switch(hub, runner);
+    reach(once_more);
     traced_switch(hub, runner);
     traced(hub, code_of(&context_stack_pointer), nullptr, {word_of(&contexts[runner].ctx)});
     traced(hub, code_of(&context_shadow_stack), nullptr, {});
-    traced(hub, code_of(&context_personality), nullptr, {1, 1});
+    CHECK(int(traced(hub, code_of(&context_personality), nullptr, {1, 1})) == 3);
     make_runner(unwinds);
     traced_switch(hub, runner);
     contexts[hub].ctx.child = nullptr;
+}
+
+// With a trap in the place of this instruction; how often that was met.
+static unsigned visit(uintptr_t at, const char *function, uintptr_t begins)
+{
+    size_t page = size_t(sysconf(_SC_PAGESIZE));
+    uintptr_t low = at & ~(page - 1);
+    size_t bytes = at + sizeof cpu::trap > low + page ? 2 * page : page;
+    assert_int_equal(mprotect(reinterpret_cast<void *>(low), bytes,
+                              PROT_READ | PROT_WRITE | PROT_EXEC), 0);
+    trap.function = function;
+    trap.begins = begins;
+    trap.address = at;
+    memcpy(trap.bytes, reinterpret_cast<void *>(at), sizeof trap.bytes);
+    unsigned hits = 0;
+    for (int run = 0; run < 2 * phases; run++) {
+        linked = run % 2;
+        trap_phase = phase(run / 2);
+        trap.hit = false;
+        run_scenario();
+        if (!trap.hit)
+            write_code(at, trap.bytes);
+        hits += trap.hit;
+    }
+    mprotect(reinterpret_cast<void *>(low), bytes, PROT_READ | PROT_EXEC);
+    return hits;
 }
 
 static void test_rows(void **)
@@ -918,6 +958,9 @@ static void test_rows(void **)
     rows = &table;
     caller_range = range_of("conformance_call");
     start_range = range_of("context_start");
+    leaving_range = range_of("conformance_leaves");
+    for (unsigned i = 0; i < sizeof stepped / sizeof *stepped; i++)
+        stepped_range[i] = range_of(stepped[i]);
     struct sigaction action = {}, fault = {};
     action.sa_sigaction = trapped;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
@@ -934,37 +977,26 @@ static void test_rows(void **)
     for (int number : {SIGSEGV, SIGBUS})
         sigaction(number, &fault, nullptr);
     unsigned visited = 0;
-    for (const char *name : stepped) {
-        function_range f = range_of(name);
+    for (unsigned i = 0; i < sizeof stepped / sizeof *stepped; i++) {
+        function_range f = stepped_range[i];
         assert_true(f.low && f.high > f.low);
-        size_t page = size_t(sysconf(_SC_PAGESIZE));
-        uintptr_t low = f.low & ~(page - 1), high = (f.high + page - 1) & ~(page - 1);
-        assert_int_equal(mprotect(reinterpret_cast<void *>(low), high - low,
-                                  PROT_READ | PROT_WRITE | PROT_EXEC), 0);
-        trap.function = name;
-        trap.begins = f.low;
-        for (uintptr_t at = f.low; at < f.high && !wrong;
-             at += cpu::instruction_bytes(reinterpret_cast<unsigned char *>(at))) {
-            for (bool with_starter : {false, true}) {
-                linked = with_starter;
-                trap.address = at;
-                trap.hit = false;
-                memcpy(trap.bytes, reinterpret_cast<void *>(at), sizeof trap.bytes);
-                write_code(at, cpu::trap);
-                run_scenario();
-                if (!trap.hit)
-                    write_code(at, trap.bytes);
-                // What follows a call that does not return
-                bool never = at + cpu::instruction_bytes(
-                                      reinterpret_cast<unsigned char *>(at)) == f.high &&
-                             (f.low == start_range.low || strcmp(name, "context_personality") == 0);
-                if (trap.hit == never)
-                    ROW_REPORT("%s", never ? "a call that does not return does"
-                                           : "nobody comes here");
-                visited += trap.hit;
-            }
+        for (uintptr_t at = f.low, next; at < f.high && !wrong; at = next) {
+            next = at + cpu::instruction_bytes(reinterpret_cast<unsigned char *>(at));
+            unsigned hits = visit(at, stepped[i], f.low);
+            // What follows a call that does not return
+            bool never = next == f.high && (f.low == start_range.low ||
+                                            strcmp(stepped[i], "context_personality") == 0);
+            if (!hits != never)
+                ROW_REPORT("%s", never ? "a call that does not return does"
+                                       : "nobody comes here");
+            visited += hits;
         }
-        mprotect(reinterpret_cast<void *>(low), high - low, PROT_READ | PROT_EXEC);
+    }
+    // What the port calls, where it begins: then its callers stand in their calls.
+    for (const char *name : {"__wrap_context_ended", "__wrap_context_unwound"}) {
+        uintptr_t at = range_of(name).low;
+        if (!wrong && !visit(at, name, at))
+            ROW_REPORT("nobody comes here");
     }
     for (int number : {SIGTRAP, SIGILL, SIGSEGV, SIGBUS})
         signal(number, SIG_DFL);

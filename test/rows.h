@@ -49,9 +49,10 @@ public:
 
     // From the function that `address` lies in to its caller. The registers are made
     // those of the caller; its stack pointer has number `sp`, its return address `ra`.
-    // Where no rule says what the stack pointer was, it was so far below the CFA.
+    // Where no rule says what the stack pointer was, it was the CFA, if that is so on
+    // this CPU, or is as it is.
     row_step step(uint64_t address, row_registers &registers, unsigned sp, unsigned ra,
-                  unsigned cfa_above_sp) const
+                  bool sp_is_cfa) const
     {
         row_step s;
         const description *d = find(address);
@@ -72,7 +73,7 @@ public:
         if (d->cie.return_register != ra)
             s.wrong = "another return register";
         if (!s.wrong)
-            s.cfa = m.apply(registers, sp, cfa_above_sp);
+            s.cfa = m.apply(registers, sp, sp_is_cfa);
         s.wrong = m.wrong;
         return s;
     }
@@ -143,6 +144,8 @@ private:
         case 11: value = uint64_t(take<int32_t>(at)); break;
         case 12: value = uint64_t(take<int64_t>(at)); break;
         }
+        if (value == 0)
+            return 0; // NULL, whatever it is relative to
         if ((encoding & 0x70) == 0x10)
             value += place;
         if ((encoding & 0x70) == 0x30)
@@ -397,13 +400,13 @@ private:
             return *reinterpret_cast<const uintptr_t *>(uintptr_t(address));
         }
 
-        uint64_t apply(row_registers &registers, unsigned sp, unsigned cfa_above_sp)
+        uint64_t apply(row_registers &registers, unsigned sp, bool sp_is_cfa)
         {
             row_registers next = now;
             uint64_t cfa = cfa_expression ? evaluate(cfa_expression, nullptr)
                                           : uintptr_t(known(cfa_register) + uint64_t(cfa_offset));
-            if (rules[sp].how == rule::same)
-                next.value[sp] = cfa - cfa_above_sp;
+            if (rules[sp].how == rule::same && sp_is_cfa)
+                next.value[sp] = cfa;
             for (unsigned i = 0; i < row_registers::most && !wrong; i++) {
                 const rule &r = rules[i];
                 switch (r.how) {

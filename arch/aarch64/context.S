@@ -119,12 +119,6 @@
 .macro row_in_context register, at
         .cfi_escape 0x10, \register, 5, 0x74, 0, DW_PLUS(\at)
 .endm
-.macro row_same registers:vararg
-        .irp    register, \registers
-        .cfi_same_value \register
-        .endr
-.endm
-
 // The bottom of a job's stack: [sp] is the job's context, [sp + 8] is 0. While the
 // context is its link's child, the walk goes on there; else it ends, at a return
 // address of 0. (Without a branch, which Valgrind does not know: with runs = 1 or 0,
@@ -153,7 +147,8 @@
 
 // ---- switching ----------------------------------------------------------------
 
-// Goes on with the context in x4; x5 is used. is_signed: as the rows before say of
+// Goes on with the context in x4, which keeps what is loaded from it: so the rows hold on.
+// x5 is used. is_signed: as the rows before say of
 // the return address.
 .macro enter_context is_signed
         ldr     x5, [x4, JS_CTX_SP]
@@ -164,25 +159,16 @@
 .endif
         each_register row_in_context
         ldp     x19, x20, [x4, JS_CTX_X19]
-        row_same 19, 20
         ldp     x21, x22, [x4, JS_CTX_X21]
-        row_same 21, 22
         ldp     x23, x24, [x4, JS_CTX_X23]
-        row_same 23, 24
         ldp     x25, x26, [x4, JS_CTX_X25]
-        row_same 25, 26
         ldp     x27, x28, [x4, JS_CTX_X27]
-        row_same 27, 28
         ldp     d8, d9, [x4, JS_CTX_D8]
-        row_same 72, 73
         ldp     d10, d11, [x4, JS_CTX_D10]
-        row_same 74, 75
         ldp     d12, d13, [x4, JS_CTX_D12]
-        row_same 76, 77
         ldp     d14, d15, [x4, JS_CTX_D14]
-        row_same 78, 79
         ldp     x29, x30, [x4, JS_CTX_FP]
-        row_same 29, 30
+        .cfi_same_value 30              // that in the context is signed
         authenticate_lr
         ret
 .endm
@@ -287,11 +273,9 @@ function context_personality
         tbnz    w1, 3, 1f               // _UA_FORCE_UNWIND
         mov     w0, 3                   // _URC_FATAL_PHASE1_ERROR
         ret
-1:      stp     x29, x30, [sp, -16]!
+1:      str     x30, [sp, -16]!
         .cfi_def_cfa_offset 16
-        .cfi_offset 29, -16
-        .cfi_offset 30, -8
-        mov     x29, sp
+        .cfi_offset 30, -16
         bl      context_unwound
         brk     0
 function_end context_personality

@@ -136,21 +136,18 @@
 .endm
 .macro restore name, number, at
         ld      \name, \at(t0)
-        .cfi_same_value \number
 .endm
 .macro restore_float name, number, at
         fload   \name, \at(t0)
-        .cfi_same_value \number
 .endm
 
-// Goes on with the context in t0.
+// Goes on with the context in t0, which keeps what is loaded from it: so the rows hold on.
 .macro enter_context
         ld      sp, JS_CTX_SP(t0)
         row_in_context ra, 1, JS_CTX_RA
         each_integer row_in_context
         each_float row_in_context
         ld      ra, JS_CTX_RA(t0)
-        .cfi_same_value 1
         each_integer restore
         each_float restore_float
         ret

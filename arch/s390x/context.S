@@ -30,7 +30,7 @@
 // ---- functions ----------------------------------------------------------------
 
 .macro function name
-        .p2align 6
+        .p2align 6, 0                   // no instructions between functions
         .globl  \name
         .hidden \name
         .type   \name, @function
@@ -108,10 +108,10 @@
 .endm
 .macro restore_float n, number
         ld      %f\n, SLOT_F(\n)(%r1)
-        .cfi_same_value \number
 .endm
 
-// Goes on with the context in r1; r0 and r5 are sent.
+// Goes on with the context in r1; r0 and r5 are sent. The context keeps what is loaded from
+// it: so the rows hold on.
 .macro enter_context
         lmg     %r6, %r15, JS_CTX_R6(%r1)
         each_float row_in_context
@@ -138,7 +138,6 @@ function context_make
         stg     %r1, JS_CTX_RESULT(%r2)
         lghi    %r1, 0
         stg     %r1, JS_CTX_CHILD(%r2)
-        stg     %r1, SLOT_R(11)(%r2)    // where frame pointers end
         stg     %r2, JS_SAVE_AREA_BYTES(%r3)
         stg     %r1, JS_SAVE_AREA_BYTES + 8(%r3)
         br      %r14
