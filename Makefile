@@ -201,7 +201,7 @@ $(BUILD)/%.cpp.o: %.cpp $(again)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) $(common) $(user-cxx) $(more-flags) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/test/%.o: private more-flags = -Isrc -Iarch/$(ARCH) $(test-flags)
+$(BUILD)/test/%.o: private more-flags = -Isrc -Iarch/$(ARCH) $(arch-test-flags) $(test-flags)
 
 define link-with
 	$(call say,LINK,$@)
@@ -289,7 +289,7 @@ $(cmocka): build/cmocka/src/cmocka.c $(again)
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -O1 -g $(addprefix -DHAVE_,MALLOC_H INTTYPES_H SIGNAL_H STRINGS_H STRSIGNAL STRUCT_TIMESPEC \
-	    CLOCK_REALTIME SIGLONGJMP GCC_THREAD_LOCAL_STORAGE) $(test-flags) -c -o $@ $<
+	    CLOCK_REALTIME SIGLONGJMP GCC_THREAD_LOCAL_STORAGE) -funwind-tables $(test-flags) -c -o $@ $<
 endif
 
 shared-tests := beside_openssl plugin
