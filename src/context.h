@@ -33,8 +33,8 @@ struct context {
 };
 static_assert(sizeof(context) == JS_CONTEXT_BYTES);
 
-// What goes over with a switch: two words, which every ABI passes and returns
-// in registers. answer is JOBSWITCH_PAUSE or _FINISH up to whoever started or
+// What goes over with a switch: two words, which most ABIs pass and return in
+// registers (s390x: in memory). answer is JOBSWITCH_PAUSE or _FINISH up to whoever started or
 // resumed, and what the pause returns down to a job.
 struct transfer {
     uintptr_t answer;
@@ -44,7 +44,7 @@ struct transfer {
 extern "C" {
 
 // Makes c ready to call func(arg) on the stack that ends below top, when it is
-// first switched to. top is a multiple of 64; at most 64 bytes below it are
+// first switched to. top is a multiple of 64; at most 256 bytes below it are
 // written. When func returns, context_ended(c, value) is called on that stack.
 // The link becomes c itself.
 void context_make(context *c, void *top, int (*func)(void *), void *arg);
