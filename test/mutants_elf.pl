@@ -163,8 +163,8 @@ for my $name (@by_place) {
     while (<$list>) {
         next unless /^\s*([0-9a-f]+):\t([0-9a-f ]+?)\s*\t(\S+)\s*([^#;<]*)/;
         my ($address, $operation, $operands) = (hex $1, $3, $4);
-        $operands =~ s/\b[0-9a-f]{4,}$//; # where a jump leads
         $operands =~ s/\s+$//;
+        $operands =~ s/\b[0-9a-f]{4,}$//; # where a jump leads
         push @code, {at => $address - $low, operation => $operation, text => $operands eq '' ? $operation : "$operation $operands"};
     }
     close $list;
