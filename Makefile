@@ -4,6 +4,7 @@
 #   make run        sees what is missing, builds, and shows it at work
 #   make bench      sees what is missing, builds and measures, minutes long
 #   make check      sees what is missing, builds and runs every test
+#   make check-ports   make check for each CPU of arch/ that this machine can build for
 #   make mutants    breaks the CPU's assembly at one place at a time: do the tests
 #                   see it, each time? Many minutes long
 #   make lint       layering, headers, symbols, man pages
@@ -14,6 +15,7 @@
 #                   built by a cross compiler, and tested under qemu-user
 # MODE=release      or debug, asan, ubsan, tsan, valgrind
 # ENTRY=portable    start and pause in C++ instead of the CPU's assembly
+# TESTS=            for make check: only these, by name: 'conformance wait'
 # BENCH_OPTIONS=    of jobswitch-bench, for make bench: --quick
 # MUTANTS=          for make mutants: only those whose name this is found in
 # V=1               shows commands
@@ -35,7 +37,7 @@ Q := $(if $(loud),,@)
 say = $(if $(loud),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
 
 ifeq ($(wildcard arch/$(ARCH)/arch.mk),)
-$(error no port for ARCH=$(ARCH): there is $(notdir $(wildcard arch/*)))
+$(error no port for ARCH=$(ARCH): there is $(patsubst arch/%/arch.mk,%,$(wildcard arch/*/arch.mk)))
 endif
 include arch/$(ARCH)/arch.mk
 
@@ -297,6 +299,12 @@ test-sources := $(wildcard test/*_test.c test/*_test.cpp)
 test-names := $(patsubst test/%_test,%,$(basename $(test-sources)))
 test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
 test-scripts := $(wildcard test/*_test.sh arch/$(ARCH)/*_test.sh)
+ifneq ($(TESTS),)
+unknown-tests := $(filter-out $(test-names) $(patsubst %_test.sh,%,$(notdir $(test-scripts))),$(TESTS))
+$(if $(unknown-tests),$(error no test: $(unknown-tests)))
+test-programs := $(filter $(patsubst %,$(BUILD)/test/%_test,$(TESTS)),$(test-programs))
+test-scripts := $(filter $(patsubst %,test/%_test.sh,$(TESTS)) $(patsubst %,arch/$(ARCH)/%_test.sh,$(TESTS)),$(test-scripts))
+endif
 $(patsubst %,$(BUILD)/%.o,$(test-sources)): | $(if $(cmocka),build/cmocka/src/cmocka.c)
 
 define test-rule
@@ -317,7 +325,12 @@ check:
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' EMULATOR='$(emulator)' \
 	    SANITIZE='$(filter -fsanitize=%,$(flags-$(MODE)))' \
 	    test/run.sh $(test-programs) $(test-scripts)
-check-programs: all examples $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross),,$(bench))
+check-programs: all $(if $(TESTS),,examples) $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(TESTS),,$(bench))
+
+# Each in make check's own way; what it says of each is kept in build/ports/.
+.PHONY: check-ports
+check-ports:
+	$(Q)test/check_ports.sh $(patsubst arch/%/arch.mk,%,$(wildcard arch/*/arch.mk))
 
 # Of NASM's sources there are changed sources; of GNU as's, changed bytes.
 .PHONY: mutants
@@ -334,6 +347,12 @@ mutants:
 	$(Q)$(MAKE) --no-print-directory $(BUILD)/test/conformance_test
 	$(Q)BUILD=$(BUILD) ARCH=$(ARCH) OBJDUMP=$(cross)objdump EMULATOR='$(emulator)' perl test/mutants_elf.pl
 endif
+
+# For another CPU: its tools, and what they build tests with.
+.PHONY: cross-deps
+cross-deps:
+	$(Q)$(deps) check
+	$(Q)$(if $(cmocka),$(MAKE) --no-print-directory build/cmocka/src/cmocka.c)
 
 .PHONY: lint deps
 lint:
