@@ -37,6 +37,7 @@
 //                          CFA where no rule says anything
 //   cpu::trap              the bytes of the shortest instruction that traps
 //   cpu::instruction_bytes() how long the instruction there is
+//   cpu::local_entry()     where a call from the same module enters a function
 //   cpu::program_counter(), get_registers()
 //                          of a signal's context
 //   cpu::return_address()  as rows say it is stored, checked where it is signed
@@ -994,7 +995,7 @@ static void test_rows(void **)
     }
     // What the port calls, where it begins: then its callers stand in their calls.
     for (const char *name : {"__wrap_context_ended", "__wrap_context_unwound"}) {
-        uintptr_t at = range_of(name).low;
+        uintptr_t at = cpu::local_entry(range_of(name).low);
         if (!wrong && !visit(at, name, at))
             ROW_REPORT("nobody comes here");
     }

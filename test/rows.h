@@ -18,7 +18,8 @@
 // Registers by their numbers for DWARF.
 struct row_registers {
     static constexpr unsigned most = 128;
-    uint64_t value[most] = {};
+    static constexpr unsigned upper = most; // and a number: what one has above 64 bits
+    uint64_t value[2 * most] = {};
 };
 
 struct row_step {
@@ -394,10 +395,16 @@ private:
             return wrong ? 0 : uintptr_t(stack[depth - 1]);
         }
 
-        // How wide a register lies in memory; the interpreter's user knows.
         static uint64_t word_at(uint64_t address)
         {
             return *reinterpret_cast<const uintptr_t *>(uintptr_t(address));
+        }
+        // How wide a register is, who compares it knows. (One of 128 bits: on little-endian
+        // CPUs.)
+        static void load(row_registers &to, unsigned number, uint64_t address)
+        {
+            to.value[number] = word_at(address);
+            to.value[row_registers::upper + number] = word_at(address + 8);
         }
 
         uint64_t apply(row_registers &registers, unsigned sp, bool sp_is_cfa)
@@ -412,11 +419,9 @@ private:
                 switch (r.how) {
                 case rule::same: break;
                 case rule::gone: next.value[i] = 0xdeaddeaddeaddead; break;
-                case rule::at_offset: next.value[i] = word_at(cfa + uint64_t(r.number)); break;
+                case rule::at_offset: load(next, i, cfa + uint64_t(r.number)); break;
                 case rule::in_register: next.value[i] = known(uint64_t(r.number)); break;
-                case rule::at_expression:
-                    next.value[i] = word_at(evaluate(r.expression, &cfa));
-                    break;
+                case rule::at_expression: load(next, i, evaluate(r.expression, &cfa)); break;
                 case rule::is_expression: next.value[i] = evaluate(r.expression, &cfa); break;
                 }
             }

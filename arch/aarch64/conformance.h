@@ -67,6 +67,7 @@ inline constexpr bool sp_is_cfa = true;
 inline constexpr bool transfer_by_address = false;
 inline constexpr unsigned char trap[4] = {0x00, 0x00, 0x20, 0xd4}; /* brk 0 */
 inline unsigned instruction_bytes(const unsigned char *) { return 4; }
+inline uintptr_t local_entry(uintptr_t function) { return function; }
 inline uintptr_t program_counter(const ucontext_t &c) { return c.uc_mcontext.pc; }
 inline void set_program_counter(ucontext_t &c, uintptr_t pc) { c.uc_mcontext.pc = pc; }
 inline void get_registers(const ucontext_t &c, row_registers &to)

@@ -63,6 +63,7 @@ inline constexpr bool sp_is_cfa = true;
 inline constexpr bool transfer_by_address = false;
 inline constexpr unsigned char trap[4] = {0x73, 0x00, 0x10, 0x00}; /* ebreak */
 inline unsigned instruction_bytes(const unsigned char *) { return 4; }
+inline uintptr_t local_entry(uintptr_t function) { return function; }
 inline uintptr_t program_counter(const ucontext_t &c)
 {
     return c.uc_mcontext.__gregs[REG_PC];

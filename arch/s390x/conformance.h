@@ -71,6 +71,7 @@ inline unsigned instruction_bytes(const unsigned char *code)
 {
     return *code < 0x40 ? 2 : *code < 0xc0 ? 4 : 6;
 }
+inline uintptr_t local_entry(uintptr_t function) { return function; }
 inline uintptr_t program_counter(const ucontext_t &c) { return c.uc_mcontext.psw.addr; }
 inline void set_program_counter(ucontext_t &c, uintptr_t pc) { c.uc_mcontext.psw.addr = pc; }
 inline void get_registers(const ucontext_t &c, row_registers &to)
