@@ -48,11 +48,13 @@ asan | tsan | ubsan)
     ;;
 *)
     # NAME@@VERSION; the version's own symbol is absolute, and a section's has no name
-    exported=$(readelf -W --dyn-syms "$so" | awk '$7 != "UND" && $7 != "ABS" && $4 != "SECTION" && NR > 4 {print $8}' | sort)
+    # (and on ppc64le there is a column in brackets)
+    symbols=$(readelf -W --dyn-syms "$so" | sed 's/\[<[^]]*\] *//')
+    exported=$(echo "$symbols" | awk '$7 != "UND" && $7 != "ABS" && $4 != "SECTION" && NR > 4 {print $8}' | sort)
     same "exported: the version script's names, each as JOBSWITCH_1.0" \
         "$(echo "$in_map" | sed 's/$/@@JOBSWITCH_1.0/')" "$exported"
     same "kind and visibility of what is exported" "FUNC GLOBAL DEFAULT" \
-        "$(readelf -W --dyn-syms "$so" | awk '$8 ~ /^jobswitch_/ {print $4, $5, $6}' | sort -u)"
+        "$(echo "$symbols" | awk '$8 ~ /^jobswitch_/ {print $4, $5, $6}' | sort -u)"
     # (without optimization there are weak ones of the C++ headers besides)
     same "the archive's global names" "$in_map" "$("$NM" -g --defined-only "$a" | awk 'NF == 3 && $2 !~ /[WVu]/ {print $3}' | sort)"
 
