@@ -14,6 +14,7 @@
 # ARCH=x86_64       the CPU: a folder of arch/. Another one than this machine's is
 #                   built by a cross compiler, and tested under qemu-user
 # MODE=release      or debug, asan, ubsan, tsan, valgrind
+# LIBC=musl         with musl-gcc: the library, and the tests that are C
 # ENTRY=portable    start and pause in C++ instead of the CPU's assembly
 # TESTS=            for make check: only these, by name: 'conformance wait'
 # BENCH_OPTIONS=    of jobswitch-bench, for make bench: --quick
@@ -31,7 +32,7 @@ NASM ?= nasm
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := all
 
-BUILD := build/$(ARCH)-$(MODE)$(ENTRY:%=-%)
+BUILD := build/$(ARCH)$(LIBC:%=-%)-$(MODE)$(ENTRY:%=-%)
 loud := $(filter-out 0,$(V))
 Q := $(if $(loud),,@)
 say = $(if $(loud),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$(2)))
@@ -47,7 +48,20 @@ ifneq ($(ARCH),$(machine))
 cross := $(arch-cross)
 emulator := $(arch-emulator)
 endif
-deps := CROSS='$(cross)' EMULATOR='$(emulator)' ASSEMBLER='$(arch-assembler)' test/deps.sh
+deps := CROSS='$(cross)' EMULATOR='$(emulator)' LIBC='$(LIBC)' ASSEMBLER='$(arch-assembler)' test/deps.sh
+
+# Another C library than the machine's. There is no C++ library for it: the runtime needs
+# none, but its headers, and what is written in C++ beside it is left out.
+ifneq ($(LIBC),)
+ifneq ($(LIBC)$(cross),musl)
+$(error LIBC is musl, on a machine with the CPU itself, or not set)
+endif
+ifeq ($(filter release debug,$(MODE)),)
+$(error LIBC=musl goes with MODE=release and MODE=debug)
+endif
+CC := musl-gcc
+CXX := $(CURDIR)/test/musl_g++.sh
+endif
 
 # ---- modes -------------------------------------------------------------------
 
@@ -207,7 +221,7 @@ $(BUILD)/test/%.o: private more-flags = -Isrc -Iarch/$(ARCH) $(arch-test-flags) 
 
 define link-with
 	$(call say,LINK,$@)
-	$(Q)$(CXX) $(flags-$(MODE)) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1) -pthread
+	$(Q)$(if $(LIBC),$(CC),$(CXX)) $(flags-$(MODE)) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1) -pthread
 endef
 comma := ,
 with-so = -L$(BUILD) -ljobswitch -Wl,-rpath,'$$ORIGIN/..'
@@ -280,8 +294,8 @@ run:
 # objects; those of shared-tests with the shared library. test/NAME_test.sh is run as it
 # is, and so is a CPU's own.
 
-# For another CPU CMocka is built from its one file: not each has a package.
-ifneq ($(cross),)
+# For another CPU or C library CMocka is built from its one file: not each has a package.
+ifneq ($(cross)$(LIBC),)
 build/cmocka/src/cmocka.c:
 	$(call say,FETCH,$@)
 	$(Q)test/cmocka.sh build/cmocka
@@ -295,10 +309,10 @@ $(cmocka): build/cmocka/src/cmocka.c $(again)
 endif
 
 shared-tests := beside_openssl plugin
-test-sources := $(wildcard test/*_test.c test/*_test.cpp)
+test-sources := $(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp))
 test-names := $(patsubst test/%_test,%,$(basename $(test-sources)))
 test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
-test-scripts := $(wildcard test/*_test.sh arch/$(ARCH)/*_test.sh)
+test-scripts := $(if $(LIBC),test/doc_test.sh test/link_test.sh,$(wildcard test/*_test.sh arch/$(ARCH)/*_test.sh))
 ifneq ($(TESTS),)
 unknown-tests := $(filter-out $(test-names) $(patsubst %_test.sh,%,$(notdir $(test-scripts))),$(TESTS))
 $(if $(unknown-tests),$(error no test: $(unknown-tests)))
@@ -322,10 +336,10 @@ $(BUILD)/test/bench_html_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,html html_cha
 check:
 	$(Q)$(deps) check $(MODE)
 	$(Q)$(MAKE) --no-print-directory check-programs
-	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' EMULATOR='$(emulator)' \
+	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) LIBC=$(LIBC) CC='$(CC)' CXX='$(CXX)' EMULATOR='$(emulator)' \
 	    SANITIZE='$(filter -fsanitize=%,$(flags-$(MODE)))' \
 	    test/run.sh $(test-programs) $(test-scripts)
-check-programs: all $(if $(TESTS),,examples) $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(TESTS),,$(bench))
+check-programs: all $(if $(TESTS)$(LIBC),,examples) $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC)$(TESTS),,$(bench))
 
 # Each in make check's own way; what it says of each is kept in build/ports/.
 .PHONY: check-ports

@@ -7,7 +7,7 @@
 #
 # In the environment, for a CPU that this machine has not (make says it): CROSS, the
 # prefix of its tools; EMULATOR, what runs its programs. ASSEMBLER, where there is one
-# beside the compiler's. DEPS=no skips all of it.
+# beside the compiler's. LIBC=musl: the C library. DEPS=no skips all of it.
 set -u
 [ "${DEPS:-}" != no ] || exit 0
 
@@ -43,6 +43,7 @@ if [ -n "${CROSS:-}" ]; then
     need "g++-$triplet" tool "${CROSS}g++"
     [ -z "${EMULATOR:-}" ] || need qemu-user tool "${EMULATOR%% *}"
 fi
+[ -z "${LIBC:-}" ] || need musl-tools tool musl-gcc
 cxx_header() {
     [ -n "$compiler" ] || return 0
     printf '#include <%s>\n' "$1" | "$compiler" -E -x c++ -

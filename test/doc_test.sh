@@ -245,7 +245,7 @@ run_program() {
     esac
     # Flags are lists of words.
     # shellcheck disable=SC2086
-    $CC -std=c99 -Wall -Wextra -Wpedantic -Werror -Iinclude $CFLAGS $SANITIZE \
+    $CC -std=gnu99 -Wall -Wextra -Wpedantic -Werror -Iinclude $CFLAGS $SANITIZE \
         -o "$1.exe" "$1.c" $LDFLAGS "$LIB" -pthread >"$1.log" 2>&1 || {
         cat "$1.log"
         return 1

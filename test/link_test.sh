@@ -40,6 +40,8 @@ in_headers=$(for h in $headers; do
 done | tr '\n' ' ' | tr ';' '\n' | grep -vE 'typedef|\{' |
     sed -n 's/.*[ *]\(jobswitch_[a-z_0-9]*\) *(.*/\1/p' | cat - <(printf '%s\n' $stubs) | grep . | sort -u)
 [ "$(echo "$in_map" | wc -l)" -gt 10 ] || bad "no names found in src/jobswitch.map"
+libc=libc.so.6
+[ "${LIBC:-}" != musl ] || libc=libc.so
 same "the names of the headers are those of the version script" "$in_map" "$in_headers"
 
 case $MODE in
@@ -72,7 +74,7 @@ asan | tsan | ubsan)
     # ---- the dynamic section --------------------------------------------------
     dynamic=$(readelf -W -d "$so")
     tag() { echo "$dynamic" | sed -n "s/.*($1) *//p"; }
-    same "NEEDED" "Shared library: [libc.so.6]" "$(tag NEEDED)"
+    same "NEEDED" "Shared library: [$libc]" "$(tag NEEDED)"
     same "SONAME" "Library soname: [libjobswitch.so.1]" "$(tag SONAME)"
     same "flags" "NODELETE NOW" "$(tag FLAGS_1 | grep -oE 'NODELETE|NOW' | sort | tr '\n' ' ' | sed 's/ $//')"
     same "no text relocations, no RPATH, no executable static data" "" \
@@ -180,11 +182,14 @@ links() { # COMPILER SOURCE FLAGS...
     # shellcheck disable=SC2086
     $compiler $SANITIZE -Wall -Wextra -Wpedantic -Werror -o "$OUT/program" "$source" "$@" && $EMULATOR "$OUT/program"
 }
+if_cxx() { # COMMAND...: where there is a C++ library
+    if [ "${LIBC:-}" = musl ]; then skip "$2: no C++ library for musl here"; else "$@"; fi
+}
 rpath=-Wl,-rpath,$(cd "$BUILD" && pwd)
 try "a C program and the archive" links "$CC" "$OUT/program.c" -Iinclude "$a" -pthread
 try "a C program and the shared library" links "$CC" "$OUT/program.c" -Iinclude "$BUILD/libjobswitch.so" "$rpath"
-try "a C++ program and the archive" links "$CXX" "$OUT/program.cpp" -Iinclude "$a" -pthread
-try "a C++ program and the shared library" links "$CXX" "$OUT/program.cpp" -Iinclude "$BUILD/libjobswitch.so" "$rpath"
+if_cxx try "a C++ program and the archive" links "$CXX" "$OUT/program.cpp" -Iinclude "$a" -pthread
+if_cxx try "a C++ program and the shared library" links "$CXX" "$OUT/program.cpp" -Iinclude "$BUILD/libjobswitch.so" "$rpath"
 try "a program with names like the library's inner ones" links "$CC" "$OUT/same_names.c" -Iinclude "$a" -pthread
 case $MODE in
 asan | tsan | ubsan) ;;
@@ -193,7 +198,7 @@ asan | tsan | ubsan) ;;
     try "a program that is not position-independent" links "$CC" "$OUT/program.c" -no-pie -fno-pie -Iinclude "$a" -pthread
     # C needs no C++ runtime library with the archive
     $CC -o "$OUT/program" "$OUT/program.c" -Iinclude "$a" -pthread
-    same "what a C program with the archive needs" "libc.so.6" \
+    same "what a C program with the archive needs" "$libc" \
         "$(readelf -d "$OUT/program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')"
     ;;
 esac
@@ -204,7 +209,7 @@ root=$(cd "$OUT" && pwd)/root
 rm -rf "$root"
 install() { # [un]install; nothing of an outer make
     env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s --no-print-directory "$1" ARCH="$ARCH" MODE="$MODE" \
-        ENTRY="$(echo "$BUILD" | sed -n 's/.*-portable$/portable/p')" CC="$CC" CXX="$CXX" \
+        LIBC="${LIBC:-}" ENTRY="$(echo "$BUILD" | sed -n 's/.*-portable$/portable/p')" CC="$CC" CXX="$CXX" \
         DESTDIR="$root" PREFIX=/usr
 }
 try "make install" install install
@@ -236,7 +241,7 @@ else
     }
     static=
     try "a C program, by pkg-config" packaged "$CC" program.c
-    try "a C++ program, by pkg-config" packaged "$CXX" program.cpp
+    if_cxx try "a C++ program, by pkg-config" packaged "$CXX" program.cpp
     try "one that includes <openssl/async.h>" packaged "$CC" program.c -DTHROUGH_COMPAT "-I$root/usr/include/jobswitch-compat"
     same "the version by pkg-config" "1.0.0" "$(PKG_CONFIG_LIBDIR=$root/usr/lib/pkgconfig pkg-config --modversion jobswitch)"
     case $MODE in
