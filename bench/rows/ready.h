@@ -32,6 +32,8 @@ constexpr Row row_ready = {
 template <typename R> struct Ready {
     using Job = typename R::Job;
     static constexpr size_t BATCH = 256;
+    // The first passes take up to five times as long: neither thread's caches know the jobs.
+    static constexpr uint64_t WARM_PASSES = 16;
 
     PausingJobs<R> jobs;
     Waiters<R> waiters;
@@ -84,7 +86,10 @@ template <typename R> struct Ready {
         seed = 1;
         crowd_shuffle(epoll_order.data(), epoll_order.size(), seed);
         waker = std::thread(&Ready::wake_all, this, *other);
-        return nullptr;
+        const char *const failure = run(WARM_PASSES * jobs.jobs.size()).failure;
+        if (failure)
+            stop_waker();
+        return failure;
     }
 
     // 0 if all went well.
@@ -127,6 +132,12 @@ template <typename R> struct Ready {
         return 0;
     }
 
+    void stop_waker()
+    {
+        asked.store(-1, std::memory_order_release);
+        waker.join();
+    }
+
     Batch run(uint64_t operations)
     {
         const uint64_t count = operations / jobs.jobs.size();
@@ -143,8 +154,7 @@ template <typename R> struct Ready {
 
     const char *close()
     {
-        asked.store(-1, std::memory_order_release);
-        waker.join();
+        stop_waker();
         if (!ring)
             waiters.close();
         if (const char *const failure = jobs.finish(passes))
