@@ -148,6 +148,20 @@ for f in $(named '^doc/man3/jobswitch_.*\.3$'); do
     echo "$in_map" | grep -qxF "$(basename "$f" .3)" || fault "a page of nothing: $f"
 done
 
+# The template has all that a port has.
+template() { # FILE NAME...
+    local file=arch/template/$1 name
+    shift
+    [ "$#" -gt 3 ] || fault "no names for $file"
+    for name; do
+        grep -qw -- "$name" "$file" || fault "no $name in $file"
+    done
+}
+template context.S $(sed -n 's/^[^/]*[ *]\(context_[a-z_]*\)(.*/\1/p' src/context.h)
+template conformance.h $(grep -oE 'cpu::[a-z_]+' test/conformance_test.cpp | sed 's/cpu:://' | sort -u) conformance_call conformance_entry
+template machine.h $(grep -ohE '\bJS_(CTX_(LINK|SP|CHILD)|CONTEXT_BYTES|JOB_BYTES)\b' arch/*/machine.h | sort -u) JS_MACHINE_H
+template template.mk $(sed -n 's/^\(arch-[a-z]*\) *:=.*/\1/p' arch/[!t]*/arch.mk | sort -u | grep -vE 'nasm|entry|assembler|flags$')
+
 # ---- objects --------------------------------------------------------------------------
 
 objects=$(find "$BUILD/src" "$BUILD/arch" -name '*.o' 2>/dev/null)
