@@ -339,7 +339,9 @@ check:
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) LIBC=$(LIBC) CC='$(CC)' CXX='$(CXX)' EMULATOR='$(emulator)' \
 	    SANITIZE='$(filter -fsanitize=%,$(flags-$(MODE)))' \
 	    test/run.sh $(test-programs) $(test-scripts)
-check-programs: all $(if $(TESTS)$(LIBC),,examples) $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC)$(TESTS),,$(bench))
+# (Single tests bring what they look at.)
+with-examples := $(if $(LIBC),,$(if $(TESTS),$(filter http manpage,$(TESTS)),yes))
+check-programs: all $(if $(with-examples),examples) $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC)$(TESTS),,$(bench))
 
 # Each in make check's own way; what it says of each is kept in build/ports/.
 .PHONY: check-ports

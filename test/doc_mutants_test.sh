@@ -77,7 +77,7 @@ expect 'FAIL  program jobswitch_init_thread.3.1'
 page get_wait_fd 's/^    return NULL;$/    return NULL; \/* - *\//'
 expect 'FAIL  words of jobswitch_get_wait_fd.3' ': write \- '
 # shellcheck disable=SC2016
-sed -i 's/^- Linux on x86_64/```c\nint x;\n```\n&/
+sed -i 's/^## Licence/```c\nint x;\n```\n&/
         s/^the answer is 42$/the answer is 43/' README.md
 expect 'FAIL  words of README.md' ': a program that is not marked "c run"' \
     'FAIL  program README.md.3' '< the answer is 43'
