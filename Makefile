@@ -328,6 +328,7 @@ endef
 $(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
 $(BUILD)/test/beside_openssl_test: $(BUILD)/test/beside_openssl_test.libs
 libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
+libs-fp := -lm
 libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended -Wl,--wrap=context_unwound)
 $(BUILD)/test/bench_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,stats baseline json)
 $(BUILD)/test/bench_html_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,html html_chart text stats)

@@ -57,7 +57,7 @@ static int read_options(const jobswitch_options *from, jobswitch_options &to)
         return JOBSWITCH_E_OPTION;
     to = {};
     memcpy(&to, from, std::min(size, sizeof to));
-    if (to.flags & ~uint64_t(JOBSWITCH_PREFAULT | JOBSWITCH_KEEP_WARM))
+    if (to.flags & ~uint64_t(JOBSWITCH_PREFAULT | JOBSWITCH_KEEP_WARM | JOBSWITCH_FP_ENVIRONMENT))
         return JOBSWITCH_E_OPTION;
     if (!to.stack_alloc != !to.stack_free)
         return JOBSWITCH_E_ALLOCATOR;

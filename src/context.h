@@ -7,7 +7,8 @@
 // at. Nobody but arch/<cpu>/ knows where in a context a register lies.
 //
 // A port leaves alone, deliberately: the FP control words (they belong to the
-// thread, and carrying them doubles the price), errno, the signal mask.
+// thread, and carrying them doubles the price), errno, the signal mask. For jobs
+// that are to keep the first, arch/<cpu>/fp_control.h reads and writes them.
 //
 // A port may also bring the two functions of entry.cpp as one assembly file,
 // which reads control blocks at the offsets of layout.h. It then handles the

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "fp_control.h"
 #include "pool.h"
 #include "valgrind.h"
 
@@ -436,9 +437,13 @@ SWITCHES static transfer enter(pool &p, job &j, bool fresh, int answer)
     if (starter)
         job_set_gate(*starter, starter->gate | gate_waiting);
     here->child = &j.ctx;
+    const bool keeps_fp = j.gate & gate_fp; // the job may be gone afterwards
+    const uint64_t fp_control = keeps_fp ? fp_control_read() : 0;
     void *keep = nullptr;
     announce_leave(p, &j.ctx, &keep);
     transfer got = context_switch(here, &j.ctx, {uintptr_t(answer), 0});
+    if (keeps_fp)
+        fp_control_write(fp_control);
     if (starter)
         job_set_gate(*starter, starter->gate & ~gate_waiting);
     announce_enter(p, nullptr, keep);
@@ -570,7 +575,10 @@ SWITCHES int job_pause()
     announce_leave(p, starter, &keep);
     starter->child = no_child(p, starter);
     j->ctx.link = &p.here->root;
+    const uint64_t fp_control = j->gate & gate_fp ? fp_control_read() : 0;
     transfer got = context_switch(&j->ctx, starter, {JOBSWITCH_PAUSE, handle});
+    if (j->gate & gate_fp)
+        fp_control_write(fp_control);
     announce_enter(p, j->ctx.link, keep);
     return int(got.answer);
 }

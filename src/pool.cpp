@@ -53,27 +53,29 @@ static job *list_pop(job_list &list)
     return j;
 }
 
-static bool announced(const pool &p) { return p.tool || valgrind_build; }
+// Its jobs are none for the fast path.
+static bool apart(const pool &p) { return p.tool || valgrind_build || p.keeps_fp; }
 
 static job *hot_head(const pool &p)
 {
-    return announced(p) ? p.hot_announced
-                        : p.here->hot.load(std::memory_order_relaxed);
+    return apart(p) ? p.hot_apart
+                    : p.here->hot.load(std::memory_order_relaxed);
 }
 
 static void hot_set(pool &p, job *head)
 {
-    if (announced(p))
-        p.hot_announced = head;
+    if (apart(p))
+        p.hot_apart = head;
     else
         p.here->hot.store(head, std::memory_order_relaxed);
 }
 
-static bool keeps_out(const pool &p) { return announced(p) || p.keep_out; }
+static bool keeps_out(const pool &p) { return apart(p) || p.keep_out; }
 
 static uint32_t gate_of_idle(const pool &p)
 {
-    return gate_secret | gate_first | (announced(p) ? gate_announced : 0);
+    return gate_secret | gate_first | (p.tool || valgrind_build ? gate_announced : 0) |
+           (p.keeps_fp ? gate_fp : 0);
 }
 
 static uint64_t finished(const pool &p)
@@ -499,11 +501,16 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
         p.tool = p.locals.tool = tool_set;
 
     // What is missing comes first: it is all that can fail.
-    bool reshape = p.opened && !(shape == p.shape);
+    const bool kept_fp = p.keeps_fp;
+    const bool keeps_fp = options.flags & JOBSWITCH_FP_ENVIRONMENT;
+    bool reshape = p.opened && (!(shape == p.shape) || keeps_fp != kept_fp);
     size_t kept = reshape ? p.here->live : p.jobs_made;
     size_t missing = options.initial_jobs > kept ? options.initial_jobs - kept : 0;
     job_list made = {};
-    if (!make_ahead(p, shape, options.flags, missing, made, reason))
+    p.keeps_fp = keeps_fp; // which they are made for
+    bool enough = make_ahead(p, shape, options.flags, missing, made, reason);
+    p.keeps_fp = kept_fp;
+    if (!enough)
         return false;
 
     // They are idle now, and in no list: nothing below may count them.
@@ -514,6 +521,7 @@ bool pool_open(pool &p, const jobswitch_options &options, int *reason)
             drop(p, *list, list->count);
         mark_live(p, flag_drop);
     }
+    p.keeps_fp = keeps_fp;
     p.shape = shape;
     p.max_jobs = options.max_jobs;
     p.initial_jobs = options.initial_jobs;
@@ -598,7 +606,7 @@ void pool_close(pool &p)
     }
     p.chunks_held = 0;
     p.here->hot = nullptr;
-    p.hot_announced = nullptr;
+    p.hot_apart = nullptr;
     p.spare = p.surplus = p.cold = p.resting = p.strays = p.bare = {};
     p.stacks.method = guard_method::none;
     p.here->stack_span = 0;

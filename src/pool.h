@@ -76,7 +76,7 @@ extern pool_thread pool_nobody;
 struct pool {
     struct pool_thread *here; // the thread's
     uint32_t review_period; // ends from the last review to the next
-    job *hot_announced;     // takes the part of hot
+    job *hot_apart;         // takes the part of hot
     job_list spare, surplus, cold;
     job_list doomed;  // ended, to be dropped from outside their stacks
     job_list resting; // blocks, see wait_begin
@@ -108,6 +108,7 @@ struct pool {
 
     pool *next_free, *next_record;
     bool in_use;
+    bool keeps_fp; // JOBSWITCH_FP_ENVIRONMENT
     bool keep_out; // its jobs' keys could be mistaken for another pool's
 };
 

@@ -372,7 +372,7 @@ static const struct {
     {"a guard that there is no room for", JOBSWITCH_E_NO_MEMORY,
      [](jobswitch_options &o) { o.guard_bytes = size_t(1) << 60, o.initial_jobs = 2; }},
     {"unknown flag", JOBSWITCH_E_OPTION,
-     [](jobswitch_options &o) { o.flags = 0x4; }},
+     [](jobswitch_options &o) { o.flags = 0x8; }},
     {"unknown flag beside known ones", JOBSWITCH_E_OPTION,
      [](jobswitch_options &o) {
          o.flags = JOBSWITCH_PREFAULT | JOBSWITCH_KEEP_WARM | uint64_t(1) << 63;
@@ -896,7 +896,7 @@ static std::vector<stack_range> idle_stacks()
 {
     pool &p = *pool_thread_state.pool;
     std::vector<stack_range> ranges;
-    for (job *list : {pool_thread_state.hot.load(), p.hot_announced, p.spare.head, p.surplus.head, p.cold.head})
+    for (job *list : {pool_thread_state.hot.load(), p.hot_apart, p.spare.head, p.surplus.head, p.cold.head})
         for (job *j = list; j; j = j->next)
             ranges.push_back(stack_bounds(p.stacks, job_stack_top(*j)));
     return ranges;

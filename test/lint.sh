@@ -41,7 +41,7 @@ allowed() {
     src/local.h | src/local.cpp) echo "$base local.h" ;;
     src/arena.h | src/arena.cpp) echo "$base arena.h" ;;
     src/job.h | src/job.cpp | src/pool.h | src/pool.cpp)
-        echo "$base context.h stack.h wait.h timer.h local.h arena.h pool.h job.h" ;;
+        echo "$base context.h stack.h wait.h timer.h local.h arena.h pool.h job.h fp_control.h" ;;
     src/loop.h | src/loop.cpp) echo "jobswitch/jobswitch.h pool.h job.h loop.h" ;;
     src/api.cpp | src/entry.cpp) echo "jobswitch/jobswitch.h pool.h job.h loop.h" ;;
     src/openssl/*) echo "jobswitch/jobswitch.h" ;;

@@ -25,8 +25,9 @@ constexpr Row row_options = {
             "idle stacks are given back unless they are kept. guard: create, start and pause with "
             "16 or 64 KiB of guard. allocator: the same on stacks of the "
             "library's or of malloc(), which have no guard then. descriptor: start+pause+resume+finish "
-            "of a warm job that is asked for its wait descriptor or not. Each cell has "
-            "a process of its own, but descriptor, which is warm.",
+            "of a warm job that is asked for its wait descriptor or not. fp_environment: the same, "
+            "in a pool whose jobs keep their control words of floating point. Each cell has "
+            "a process of its own, but descriptor.",
     .order = 700,
     .reference = "",
     .plausible_max = 1e7,
@@ -174,6 +175,13 @@ template <bool ON> BENCH_LOOP Batch descriptor(uint64_t operations)
     return {end - begin, sum == operations ? nullptr : "a descriptor cannot be had"};
 }
 
+const char *fp_pool(bool on)
+{
+    jobswitch_options options = JOBSWITCH_OPTIONS_INIT;
+    options.flags = on ? JOBSWITCH_FP_ENVIRONMENT : 0;
+    return jobswitch_init_thread_with(&options) == 1 ? nullptr : "a pool cannot be made";
+}
+
 void cells(const Scale &scale, std::vector<Cell> &out)
 {
     const size_t count = scale.of<size_t>(256, 2048, 4096);
@@ -208,6 +216,13 @@ void cells(const Scale &scale, std::vector<Cell> &out)
         Cell cell = peer_cell<Runtime>(
             {{"option", "descriptor"}, {"value", on ? "asked" : "not"}},
             on ? descriptor<true> : descriptor<false>);
+        out.push_back(std::move(cell));
+    }
+    for (const bool on : {false, true}) {
+        Cell cell = peer_cell<Runtime>(
+            {{"option", "fp_environment"}, {"value", on ? "on" : "off"}}, descriptor<false>);
+        cell.open = [on] { return fp_pool(on); };
+        cell.own_process = true;
         out.push_back(std::move(cell));
     }
 }

@@ -107,6 +107,11 @@ JOBSWITCH_API void jobswitch_cleanup_thread(void);
 #define JOBSWITCH_PREFAULT 0x1u
 /* Stacks stay resident once used: never trimmed but by jobswitch_trim_thread(). */
 #define JOBSWITCH_KEEP_WARM 0x2u
+/* A job keeps its own control words of floating point across pauses: the ways
+ * to round, and which exceptions trap. It begins with its starter's, and the
+ * starter has its own back when it pauses or ends. Without this they are the
+ * thread's. Such jobs are started and resumed by the slower path. */
+#define JOBSWITCH_FP_ENVIRONMENT 0x4u
 
 /* Set size to sizeof(jobswitch_options) (or start from
  * JOBSWITCH_OPTIONS_INIT): what a caller's older header lacks gets its
@@ -125,7 +130,7 @@ typedef struct jobswitch_options {
     void *(*stack_alloc)(size_t stack_bytes, void *stack_context);
     void (*stack_free)(void *stack, size_t stack_bytes, void *stack_context);
     void *stack_context;
-    uint64_t flags; /* JOBSWITCH_PREFAULT, JOBSWITCH_KEEP_WARM */
+    uint64_t flags; /* JOBSWITCH_PREFAULT, _KEEP_WARM, _FP_ENVIRONMENT */
 } jobswitch_options;
 
 #define JOBSWITCH_OPTIONS_INIT                                                 \
