@@ -124,7 +124,10 @@ void job_prefetch(jobswitch_job *handle)
     pool_thread &here = pool_thread_state;
     if (!here.arena_mask)
         return; // no blocks yet
-    auto offset = uint32_t(reinterpret_cast<uintptr_t>(handle) & here.arena_mask);
+    // A hint may be anything; and not every CPU reads words that lie anyhow.
+    constexpr uintptr_t block_mask = ~uintptr_t(JS_JOB_BYTES - 1);
+    auto offset =
+        uint32_t(reinterpret_cast<uintptr_t>(handle) & here.arena_mask & block_mask);
     auto block = reinterpret_cast<unsigned char *>(here.arena_first) + offset -
                  JS_JOB_CONTEXT;
     // What the stubs read of it fits a line; the rest would push out other jobs'.
