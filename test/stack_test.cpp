@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <link.h>
 #include <set>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -169,7 +170,9 @@ static void note_fault(int, siginfo_t *info, void *)
 static int touch(unsigned char *address, bool write)
 {
     static unsigned char other_stack[65536];
-    stack_t alternate = {other_stack, 0, sizeof other_stack};
+    stack_t alternate = {};
+    alternate.ss_sp = other_stack; // (fields come in another order on MIPS)
+    alternate.ss_size = sizeof other_stack;
     CHECK(sigaltstack(&alternate, nullptr) == 0);
     struct sigaction action = {};
     action.sa_sigaction = note_fault;
@@ -306,12 +309,23 @@ static void test_usable_not_executable(void **)
         }
         assert_string_equal(permissions(low_of(source, tops[0])), "rw-p");
         assert_string_equal(permissions(low_of(source, tops[99])), "rw-p");
-        // Not a page of the process is both writable and executable.
+        // Not a page of the process is both writable and executable, but for the main
+        // thread's stack where the C library's own start files ask for that (MIPS).
+        bool libc_asks = false;
+        dl_iterate_phdr(
+            [](dl_phdr_info *info, size_t, void *asks) {
+                for (int i = 0; i < info->dlpi_phnum; i++)
+                    if (info->dlpi_phdr[i].p_type == PT_GNU_STACK)
+                        *static_cast<bool *>(asks) |= info->dlpi_phdr[i].p_flags & PF_X;
+                return 1; // of the program
+            },
+            &libc_asks);
         FILE *file = fopen("/proc/self/maps", "re");
         char line[512], rights[5];
         assert_non_null(file);
         while (fgets(line, sizeof line, file))
-            if (sscanf(line, "%*s %4s", rights) == 1 && !valgrind)
+            if (sscanf(line, "%*s %4s", rights) == 1 && !valgrind &&
+                !(libc_asks && strstr(line, "[stack]")))
                 assert_false(rights[1] == 'w' && rights[2] == 'x');
         fclose(file);
         stack_source_close(source);
