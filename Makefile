@@ -181,7 +181,7 @@ $(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
 # the archive may have a job_start of its own.
 $(BUILD)/jobswitch.o: $(objects)
 	$(Q)$(CC) $(join-lto) -r -nostdlib -o $@ $^
-	$(Q)$(OBJCOPY) --localize-hidden $@
+	$(if $(arch-keeps-names),,$(Q)$(OBJCOPY) --localize-hidden $@)
 
 # The tests' own, with all names.
 lib-inside := $(BUILD)/inside.a
