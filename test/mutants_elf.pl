@@ -258,6 +258,27 @@ sub operations { # [where, how long, what] of rows
     return @found;
 }
 
+# What several descriptions have in common: how wide an address is, relative to its own
+# place (undef: in another form), and where the letters S and P have theirs.
+my %width_of = (0x0b => 4, 0x0c => 8, 0x03 => 4, 0x04 => 8, 0x00 => $test->{wide} ? 8 : 4);
+sub common_of {
+    my ($at) = @_;
+    my $text = $at + 9;
+    my $letters = string_at($test, $text);
+    my %common = (width => undef, signal_at => $text + index($letters, 'S'));
+    my $data = $text + length($letters) + 1;
+    (undef, $data) = uleb($data) for 1 .. 4; # factors, return register, length
+    for my $letter ($letters =~ /^z(.*)/ ? split(//, $1) : ()) {
+        next if $letter eq 'S';
+        my $form = ord substr $bytes, $data++, 1;
+        $common{width} = $width_of{$form & 15} if $letter eq 'R' && ($form & 0x70) == 0x10;
+        next unless $letter eq 'P';
+        @common{'personality_at', 'personality_bytes'} = ($data, $width_of{$form & 15});
+        $data += $common{personality_bytes};
+    }
+    return \%common;
+}
+
 my $frames = section_of($test, '.eh_frame') or die "the test has no rows\n";
 for (my $at = $frames->{offset}; $at < $frames->{offset} + $frames->{size};) {
     my $length = unpack "L$e", substr $bytes, $at, 4;
@@ -266,28 +287,29 @@ for (my $at = $frames->{offset}; $at < $frames->{offset} + $frames->{size};) {
     $at = $end;
     my $id = unpack "L$e", substr $bytes, $place, 4;
     next unless $id;
-    my $here = $place + 4;
-    my $address = $here - $frames->{offset} + $frames->{address} + unpack "l$e", substr $bytes, $here, 4;
+    my ($here, $common) = ($place + 4, common_of($place - $id));
+    my $width = $common->{width} or next;
+    my $distance = unpack $width == 8 ? "q$e" : "l$e", substr $bytes, $here, $width;
+    my $address = $here - $frames->{offset} + $frames->{address} + $distance;
     # (The start routine's begins with the nop before it.)
     my ($name) = grep { $address <= ($in_test{$_}{value} & ~1) && $address + 8 > ($in_test{$_}{value} & ~1) } @by_place;
     next unless $name;
-    my ($more, $rows) = uleb($here + 8);
+    my ($more, $rows) = uleb($here + 2 * $width);
     $rows += $more;
     my $of = "rows of $name";
-    mutant("$of: none", {$here + 4 => "\0" x 4}, {});
+    mutant("$of: none", {$here + $width => "\0" x $width}, {});
     my %times;
     for my $o (operations($rows, $end)) {
         my $time = ++$times{$o->[2]};
         mutant("$of: no $o->[2]" . ($time > 1 ? ", $time" : ''), {$o->[0] => "\0" x $o->[1]}, {});
     }
     next unless $name eq 'context_start';
-    my $common = $place - $id;
-    my $text = $common + 9;
-    my $letters = string_at($test, $text);
-    mutant("$of: no signal frame", {$text + index($letters, 'S') => 'G'}, {});
-    my $data = $text + length($letters) + 1;
-    (undef, $data) = uleb($data) for 1 .. 4; # factors, return register, length
-    mutant("$of: no personality", {$data + 1 => "\0" x 4}, {}) if $letters =~ /^zP/;
+    mutant("$of: no signal frame", {$common->{signal_at} => 'G'}, {});
+    mutant("$of: no personality", {$common->{personality_at} => "\0" x $common->{personality_bytes}}, {})
+        if $common->{personality_at};
+}
+for my $name (@by_place) {
+    die "no rows of $name\n" unless grep { $_->[0] eq "rows of $name: none" } @mutants;
 }
 
 # ---- symbols and notes --------------------------------------------------------------------
