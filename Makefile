@@ -99,6 +99,7 @@ ifeq ($(call given,AR),)
 AR := $(cross)ar
 endif
 OBJCOPY ?= $(cross)objcopy
+NM ?= $(cross)nm
 
 # The caller's CFLAGS and CXXFLAGS come last and win.
 # (psabi: no note of what an older GCC passed otherwise.)
@@ -178,10 +179,16 @@ $(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
 	$(Q)sed -n 's@/\*.*\*/@@; s/^#define \([A-Z_0-9]* ..*\)/%define \1/p' $^ > $@
 
 # One object, in which only the public names are global: a program that links
-# the archive may have a job_start of its own.
+# the archive may have a job_start of its own. Where the CPU's linker cannot do with names
+# that were made local (arch-renames), they get one that nobody else has.
 $(BUILD)/jobswitch.o: $(objects)
 	$(Q)$(CC) $(join-lto) -r -nostdlib -o $@ $^
-	$(if $(arch-keeps-names),,$(Q)$(OBJCOPY) --localize-hidden $@)
+ifeq ($(arch-renames),)
+	$(Q)$(OBJCOPY) --localize-hidden $@
+else
+	$(Q)$(NM) -g --defined-only $@ | awk '$$2 !~ /[WVu]/ && $$3 !~ /^jobswitch_/ {print $$3, "jobswitch_inner_" $$3}' > $@.names
+	$(Q)$(OBJCOPY) --redefine-syms=$@.names $@
+endif
 
 # The tests' own, with all names.
 lib-inside := $(BUILD)/inside.a
