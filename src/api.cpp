@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "handle.h"
 #include "job.h"
 #include "jobswitch/jobswitch.h"
 #include "loop.h"
@@ -138,11 +139,6 @@ void jobswitch_unblock_pause()
 
 // ---- waiting -----------------------------------------------------------------------
 
-static uint32_t generation_of(jobswitch_job *handle)
-{
-    return uint32_t(reinterpret_cast<uintptr_t>(handle) >> 32);
-}
-
 int jobswitch_get_wait_fd(jobswitch_job *handle)
 {
     int reason;
@@ -150,7 +146,7 @@ int jobswitch_get_wait_fd(jobswitch_job *handle)
     pool *owner = j ? pool_of(*j) : nullptr;
     if (j && !owner)
         reason = JOBSWITCH_E_FINISHED;
-    int fd = owner ? wait_descriptor(j->wait, generation_of(handle),
+    int fd = owner ? wait_descriptor(j->wait, handle_generation(handle),
                                      owner->waits, &reason)
                    : -1;
     return fd >= 0 ? fd : job_fail(reason, -1);
@@ -172,14 +168,14 @@ void jobswitch_wake(jobswitch_job *handle)
 {
     job *j;
     if (pool *owner = owner_of(handle, &j))
-        wait_wake(j->wait, generation_of(handle), owner->waits, job_entry(*j));
+        wait_wake(j->wait, handle_generation(handle), owner->waits, job_entry(*j));
 }
 
 void jobswitch_clear_wake(jobswitch_job *handle)
 {
     job *j;
     if (pool *owner = owner_of(handle, &j))
-        wait_clear(j->wait, generation_of(handle), owner->waits);
+        wait_clear(j->wait, handle_generation(handle), owner->waits);
 }
 
 // ---- the event loop ------------------------------------------------------------------

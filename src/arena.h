@@ -29,8 +29,9 @@ arena_view arena_look();
 // reserved space, all of which can be read, as can a block that begins there.
 uint32_t arena_offset_mask();
 
-// There are never more blocks.
-inline constexpr size_t arena_blocks_most = (size_t(1) << 30) / JS_JOB_BYTES;
+// There are never more blocks. (With 32 bits of address, room for stacks ends before.)
+inline constexpr size_t arena_blocks_most =
+    sizeof(void *) == 8 ? (size_t(1) << 30) / JS_JOB_BYTES : size_t(1) << 17;
 
 // A chunk for the caller alone: zeroes, or as its last holder gave it back.
 // NULL with a reason (JOBSWITCH_E_NO_HANDLES, _NO_MEMORY). Any thread.

@@ -8,10 +8,12 @@
 
 #include "arena.h"
 #include "fp_control.h"
+#include "handle.h"
 #include "pool.h"
 #include "valgrind.h"
 
 // What layout.h tells assembly is what the compiler did.
+#if UINTPTR_MAX == UINT64_MAX
 #define AT(type, member, offset)                                               \
     static_assert(__builtin_offsetof(type, member) == (offset))
 #define AT_OF_JOB(member, offset)                                              \
@@ -39,6 +41,7 @@ static_assert(sizeof(pool_thread) == JS_THREAD_BYTES);
 #undef AT_OF_JOB
 #undef AT_OF_ROOT
 #undef AT
+#endif
 
 static constexpr context *nobodys_root = &pool_nobody.root;
 constinit pool_thread pool_nobody = {
@@ -56,9 +59,8 @@ int job_fail(int reason, int answer)
 
 job *job_find(jobswitch_job *handle, int *reason)
 {
-    auto value = reinterpret_cast<uintptr_t>(handle);
-    auto offset = uint32_t(value);
-    auto generation = uint32_t(value >> 32);
+    uint32_t offset = handle_offset(handle);
+    uint32_t generation = handle_generation(handle);
     arena_view view = arena_look();
     if (!handle) {
         *reason = JOBSWITCH_E_NULL;
@@ -78,22 +80,19 @@ job *job_find(jobswitch_job *handle, int *reason)
     // at each pause.
     if (wait_known(word, generation))
         return j;
-    uint32_t now = wait_generation(word);
-    if (generation == now && !wait_retired(j->wait) && !job_is_secret(*j))
+    if (generation == wait_generation(word) && !wait_retired(j->wait) && !job_is_secret(*j))
         return j;
     // It may have ended since.
-    now = wait_generation(j->wait.word.load(std::memory_order_acquire));
-    *reason = generation >= now || generation == 0 ? JOBSWITCH_E_UNKNOWN_JOB
-                                                   : JOBSWITCH_E_FINISHED;
-    if (wait_retired(j->wait) && generation == now)
-        *reason = JOBSWITCH_E_FINISHED;
+    word = j->wait.word.load(std::memory_order_acquire);
+    *reason = wait_has_ended(word, generation) ? JOBSWITCH_E_FINISHED
+                                               : JOBSWITCH_E_UNKNOWN_JOB;
     return nullptr;
 }
 
 static uintptr_t handle_of(const job &j)
 {
     uint64_t word = j.wait.word.load(std::memory_order_relaxed);
-    return uintptr_t(wait_generation(word)) << 32 | arena_offset(&j);
+    return handle_make(arena_offset(&j), wait_generation(word));
 }
 
 jobswitch_job *job_handle(const job &j)
@@ -113,7 +112,9 @@ job &job_of_entry(uint32_t entry)
 void job_renew_handle(job &j, bool keep_out)
 {
     auto root = reinterpret_cast<uintptr_t>(j.ctx.link);
-    j.key.store(handle_of(j) + root + key_secret + (keep_out ? key_keep_out : 0),
+    // (With 32 bits there is no fast path that compares it, and no room in a handle.)
+    uintptr_t own = handle_is_wide ? handle_of(j) + root : 0;
+    j.key.store(own + key_secret + (keep_out ? key_keep_out : 0),
                 std::memory_order_release); // after the end of the last one
 }
 
@@ -126,15 +127,14 @@ void job_prefetch(jobswitch_job *handle)
         return; // no blocks yet
     // A hint may be anything; and not every CPU reads words that lie anyhow.
     constexpr uintptr_t block_mask = ~uintptr_t(JS_JOB_BYTES - 1);
-    auto offset =
-        uint32_t(reinterpret_cast<uintptr_t>(handle) & here.arena_mask & block_mask);
+    auto offset = uint32_t(handle_offset(handle) & here.arena_mask & block_mask);
     auto block = reinterpret_cast<unsigned char *>(here.arena_first) + offset -
-                 JS_JOB_CONTEXT;
+                 __builtin_offsetof(job, ctx);
     // What the stubs read of it fits a line; the rest would push out other jobs'.
     __builtin_prefetch(block);
     context *&slot = here.ahead[here.ahead_at++ % (sizeof here.ahead / sizeof *here.ahead)];
     context *earlier = slot;
-    slot = reinterpret_cast<context *>(block + JS_JOB_CONTEXT);
+    slot = reinterpret_cast<context *>(block + __builtin_offsetof(job, ctx));
     if (earlier)
         job_prefetch_stack(earlier);
 }
@@ -243,7 +243,7 @@ static bool on_root_stack(pool &p, uintptr_t address)
         // the thread stood when it ran the job.
         constexpr uintptr_t below = 65536, above = 8 << 20;
         auto stood = reinterpret_cast<uintptr_t>(context_stack_pointer(&p.here->root));
-        return is_within(address, stood - below, stood + above);
+        return address - (stood - below) < below + above; // round the end of memory, too
     }
     return is_within(address, p.root_stack_low, p.root_stack_high);
 }

@@ -26,7 +26,7 @@ struct pool;
 
 struct job {
     // Handle and owner in one, so that the fast path compares once: the handle
-    // (generation << 32 | offset in the arena) plus the address of the owner's
+    // (generation << 32 | offset in the arena, see handle.h) plus the address of the owner's
     // root context, and key_* in bits that are 0 in both.
     std::atomic<uintptr_t> key;
     // The end of the stack; with pause_top_gated where gate is not 0. 0: none.
@@ -66,7 +66,9 @@ inline constexpr uint32_t gate_fp = 1u << 24;           // it keeps its FP contr
 inline constexpr uint32_t gate_blocks = gate_fp - 1;
 static_assert(gate_cancelled < gate_first);
 
-inline constexpr uintptr_t pause_top_gated = uintptr_t(1) << JS_PAUSE_TOP_GATED;
+// (A bit that the fast path tests with the sign; or any that is 0 in what it is set in.)
+inline constexpr uintptr_t pause_top_gated =
+    sizeof(uintptr_t) == 8 ? uintptr_t(1) << (JS_PAUSE_TOP_GATED % (8 * sizeof(uintptr_t))) : 1;
 
 inline void *job_stack_top(const job &j)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where assembly finds what the host code keeps: one list for every CPU,
+ * Where assembly finds what the host code keeps: one list for every CPU of 64 bits,
  * asserted by the compiler in job.cpp. Only "#define NAME value" lines, so that
  * every assembler can be given them.
  */

@@ -147,7 +147,7 @@ static job *block_take(pool &p, int *reason)
         p.chunks = chunk;
         for_each_block(chunk, [&p](job &j) { block_receive(p, j); });
         p.here->arena_first =
-            reinterpret_cast<context *>(arena_look().base + JS_JOB_CONTEXT);
+            reinterpret_cast<context *>(arena_look().base + __builtin_offsetof(job, ctx));
         p.here->arena_mask = arena_offset_mask();
     }
     return list_pop(p.bare);

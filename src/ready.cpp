@@ -11,6 +11,13 @@
 
 #include "jobswitch/jobswitch.h"
 
+// The one whose timespec the C library has.
+#ifdef SYS_futex_time64
+static constexpr long futex_call =
+    sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex;
+#else
+static constexpr long futex_call = SYS_futex;
+#endif
 static constexpr unsigned capacity_shift = 59;
 static constexpr uint64_t sleeping = uint64_t(1) << 58;
 static constexpr uint64_t fd_rests = uint64_t(1) << 57;
@@ -121,7 +128,7 @@ static void call_owner(ready_ring &ring, uint64_t how)
     int keep = errno;
     if (how & sleeping) {
         ring.asleep.store(0, std::memory_order_seq_cst);
-        syscall(SYS_futex, &ring.asleep, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+        syscall(futex_call, &ring.asleep, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
     }
     if (how & fd_rests)
         make_readable(descriptor_of(ring));
@@ -252,9 +259,14 @@ void ready_sleep(ready_ring &ring, uint64_t deadline_ns)
     ring.asleep.store(1, std::memory_order_relaxed);
     if (!ring.tail.compare_exchange_strong(tail, tail | sleeping, std::memory_order_seq_cst))
         return;
-    timespec until = {time_t(deadline_ns / 1000000000), long(deadline_ns % 1000000000)};
-    syscall(SYS_futex, &ring.asleep, FUTEX_WAIT_BITSET_PRIVATE, 1,
-            deadline_ns == UINT64_MAX ? nullptr : &until, nullptr, FUTEX_BITSET_MATCH_ANY);
+    // (Seconds of 32 bits end before the clock's nanoseconds of 64 do.)
+    constexpr uint64_t seconds_most =
+        sizeof(time_t) < 8 ? uint64_t(INT32_MAX) : uint64_t(INT64_MAX);
+    const uint64_t seconds = deadline_ns / 1000000000;
+    timespec until = {time_t(seconds), long(deadline_ns % 1000000000)};
+    bool has_end = deadline_ns != UINT64_MAX && seconds <= seconds_most;
+    syscall(futex_call, &ring.asleep, FUTEX_WAIT_BITSET_PRIVATE, 1,
+            has_end ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
     ring.tail.fetch_and(~sleeping, std::memory_order_acq_rel);
 }
 

@@ -15,6 +15,7 @@ static constexpr uint64_t resting = 4;
 static constexpr uint64_t retired = 8;
 static constexpr uint64_t queued = 16;
 static constexpr uint64_t known = 32;
+static constexpr uint64_t repeated = 64;
 static_assert((woken | known) == JS_WAIT_ENDING);
 static constexpr uint64_t pin = 1 << 8;
 static constexpr uint64_t pins_mask = 0xffffff00;
@@ -152,15 +153,32 @@ bool wait_queued(const wait_state &state)
     return state.word.load(std::memory_order_acquire) & queued;
 }
 
+bool wait_has_ended(uint64_t word, uint32_t generation)
+{
+    if (generation == 0 || generation > wait_generation_most)
+        return false;
+    uint32_t now = wait_generation(word);
+    return generation < now || (word & repeated) || ((word & retired) && generation == now);
+}
+
+// What goes over to the next generation, with that.
+static uint64_t next_word(uint64_t word, bool last)
+{
+    uint64_t stays = word & (generation_mask | queued | repeated);
+    if (last)
+        return stays | retired;
+    if (wait_generation(word) == wait_generation_most)
+        return (stays & queued) | repeated | next_generation;
+    return stays + next_generation;
+}
+
 bool wait_end(wait_state &state, wait_cache &cache)
 {
     uint64_t word = state.word.load(std::memory_order_acquire);
     for (;;) {
         // After the last generation none follows, so no handle comes twice.
-        bool last = wait_generation(word) == UINT32_MAX;
-        uint64_t next =
-            last ? (word & (generation_mask | queued)) | retired
-                 : (word & (generation_mask | queued)) + next_generation;
+        bool last = wait_generation(word) == wait_generation_most && !wait_generations_repeat;
+        uint64_t next = next_word(word, last);
         if (word & pins_mask)
             next |= (word & (pins_mask | has_fd)) | resting;
         if (!change(state, word, next))
@@ -195,7 +213,7 @@ static void unpin(wait_state &state, wait_cache &cache, uint64_t mark)
         cache.open--;
     }
     // Nobody else touches a resting state without pins, but who takes it from the ring.
-    state.word.fetch_and(generation_mask | retired | queued, std::memory_order_release);
+    state.word.fetch_and(generation_mask | retired | queued | repeated, std::memory_order_release);
 }
 
 bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32_t entry)

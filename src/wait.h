@@ -5,8 +5,8 @@
 //
 // All that threads race for is one word, changed in single steps:
 //
-//      63        32 31        8 7 6     5      4       3        2      1    0
-//      generation   pins        0    known  queued  retired  resting  fd  woken
+//      63        32 31  8 7    6       5      4       3        2      1    0
+//      generation   pins  0 repeated known  queued  retired  resting  fd  woken
 //
 //  woken    without fd: the wake is remembered here, and queued. With fd: 0 says that
 //           the descriptor is not readable (while nobody is pinned).
@@ -21,6 +21,8 @@
 //  queued   an entry for this state is in the owner's ready ring, or about to be. So
 //           there is one at most, whatever the generation: it stays queued from one to
 //           the next, until the owner takes it from the ring.
+//  repeated generations have come round to 1 again. Only where a handle has few bits for
+//           them: see wait_generation_most.
 //  known    it has been woken before in this generation: whoever has the handle was
 //           given it, and nothing else of its owner's needs be looked at.
 #pragma once
@@ -36,6 +38,11 @@ struct wait_state {
     std::atomic<uint64_t> word;
     std::atomic<int> fd;
 };
+
+// As many as a handle can tell apart. With 64 bits a state retires after the last: no
+// handle is issued twice. With 32 that would be all too soon.
+inline constexpr uint32_t wait_generation_most = sizeof(uintptr_t) == 8 ? UINT32_MAX : 0x7fff;
+inline constexpr bool wait_generations_repeat = sizeof(uintptr_t) < 8;
 
 inline uint32_t wait_generation(uint64_t word) { return uint32_t(word >> 32); }
 
@@ -69,6 +76,8 @@ struct wait_owner {
 bool wait_begin(wait_state &state);
 bool wait_retired(const wait_state &state);
 bool wait_known(uint64_t word, uint32_t generation);
+// A generation that is not the current one may have been, or may come yet.
+bool wait_has_ended(uint64_t word, uint32_t generation);
 // In a ring, or about to be. A state that is so must not come to another owner.
 bool wait_queued(const wait_state &state);
 

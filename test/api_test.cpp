@@ -28,6 +28,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include "handle.h"
 #include "jobswitch/jobswitch.h"
 #include "pool.h"
 #include "support.h"
@@ -368,9 +369,9 @@ static const struct {
     {"guard and stack wrap", JOBSWITCH_E_SIZE,
      [](jobswitch_options &o) { o.guard_bytes = o.stack_bytes = SIZE_MAX / 2; }},
     {"a stack that there is no room for", JOBSWITCH_E_NO_MEMORY,
-     [](jobswitch_options &o) { o.stack_bytes = size_t(1) << 60, o.initial_jobs = 2; }},
+     [](jobswitch_options &o) { o.stack_bytes = SIZE_MAX / 4 - 65535, o.initial_jobs = 8; }},
     {"a guard that there is no room for", JOBSWITCH_E_NO_MEMORY,
-     [](jobswitch_options &o) { o.guard_bytes = size_t(1) << 60, o.initial_jobs = 2; }},
+     [](jobswitch_options &o) { o.guard_bytes = SIZE_MAX / 4 - 65535, o.initial_jobs = 8; }},
     {"unknown flag", JOBSWITCH_E_OPTION,
      [](jobswitch_options &o) { o.flags = 0x8; }},
     {"unknown flag beside known ones", JOBSWITCH_E_OPTION,
@@ -382,7 +383,8 @@ static const struct {
     {"free alone", JOBSWITCH_E_ALLOCATOR,
      [](jobswitch_options &o) { o.stack_free = free_free; }},
     {"size 0", JOBSWITCH_E_STRUCT_SIZE, [](jobswitch_options &o) { o.size = 0; }},
-    {"size 7", JOBSWITCH_E_STRUCT_SIZE, [](jobswitch_options &o) { o.size = 7; }},
+    {"a size that has no room for itself", JOBSWITCH_E_STRUCT_SIZE,
+     [](jobswitch_options &o) { o.size = sizeof o.size - 1; }},
     {"size beyond a page", JOBSWITCH_E_STRUCT_SIZE,
      [](jobswitch_options &o) { o.size = 4097; }},
     {"size beyond all", JOBSWITCH_E_STRUCT_SIZE,
@@ -466,7 +468,7 @@ static void stats_of_other_versions(void **)
 {
     assert_int_equal(jobswitch_init_thread(0, 2), 1);
     ASSERT_FAILS(0, JOBSWITCH_E_NULL, jobswitch_get_stats(nullptr));
-    for (size_t size : {size_t(0), size_t(7), size_t(4097), SIZE_MAX}) {
+    for (size_t size : {size_t(0), sizeof(size_t) - 1, size_t(4097), SIZE_MAX}) {
         jobswitch_stats stats;
         memset(&stats, 0xee, sizeof stats);
         stats.size = size;
@@ -1045,7 +1047,7 @@ static void bad_starts_change_nothing(void **)
                                job_return_int, &byte, size);
         if (!sanitized && !valgrind) // they report it and stop
             ASSERT_START_FAILS(JOBSWITCH_ERR, JOBSWITCH_E_NO_MEMORY, nullptr,
-                               job_return_int, &byte, size_t(1) << 60);
+                               job_return_int, &byte, SIZE_MAX / 2);
     }
     // Of a paused job as well.
     jobswitch_job *paused = start_paused();
@@ -1356,28 +1358,31 @@ static void garbage_is_no_handle(void **)
     std::vector<jobswitch_job *> jobs(200);
     for (auto &job : jobs)
         job = start_paused();
-    uintptr_t one = value_of(jobs[7]);
-    uintptr_t generation = one & ~uintptr_t(UINT32_MAX);
+    const uintptr_t one = value_of(jobs[7]);
+    const uint32_t generation = handle_generation(jobs[7]);
     arena_view view = arena_look();
+    auto bytes = uint32_t(view.bytes);
     std::vector<uintptr_t> values = {1,
                                      UINTPTR_MAX,
-                                     uintptr_t(1) << 63,
-                                     one & UINT32_MAX, // generation 0
-                                     generation,       // a chunk's header
-                                     generation | arena_chunk_bytes,
-                                     arena_chunk_bytes, // of generation 0
-                                     generation | (view.bytes - JS_JOB_BYTES),
-                                     generation | view.bytes,
-                                     generation | UINT32_MAX,
-                                     generation | 0xffffff80};
-    for (uintptr_t off = 1; off < JS_JOB_BYTES; off++)
+                                     UINTPTR_MAX / 2 + 1,
+                                     handle_make(handle_offset(jobs[7]), 0),
+                                     handle_make(0, generation), // a chunk's header
+                                     handle_make(arena_chunk_bytes, generation),
+                                     handle_make(arena_chunk_bytes, 0),
+                                     handle_make(bytes - JS_JOB_BYTES, generation),
+                                     handle_make(bytes, generation)};
+    if (handle_is_wide)
+        for (uint32_t low : {UINT32_MAX, 0xffffff80})
+            values.push_back(handle_make(low, generation));
+    for (uintptr_t off = 1; handle_is_wide && off < JS_JOB_BYTES; off++)
         values.push_back(one + off); // between two blocks
     uint64_t state = 88172645463325252u;
     for (int i = 0; i < 20000; i++) {
         state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-        values.push_back(i % 3   ? state
-                         : i % 2 ? (state & ~uint64_t(UINT32_MAX)) | state % view.bytes
-                                 : (state % 1000 + 4000) << 32 | state % view.bytes);
+        auto offset = uint32_t(state % view.bytes);
+        values.push_back(i % 3   ? uintptr_t(state)
+                         : i % 2 ? handle_make(offset, uint32_t(state >> 32))
+                                 : handle_make(offset, uint32_t(state % 1000 + 4000)));
     }
     jobswitch_stats before = stats_now();
     for (uintptr_t value : values)
@@ -1419,10 +1424,10 @@ static void handles_that_were_never_issued(void **)
     assert_int_equal(jobswitch_init_thread(0, 1), 1);
     outcome result = run_child([] {
         jobswitch_job *job = start_paused();
-        uintptr_t value = value_of(job);
+        const uint32_t offset = handle_offset(job), generation = handle_generation(job);
         finish(job);
-        for (uintptr_t next = 1; next < 8; next++) {
-            jobswitch_job *guess = handle_of(value + (next / 2 << 32) + next % 2);
+        for (uint32_t next = 1; next < 8; next++) {
+            jobswitch_job *guess = handle_of(handle_make(offset, generation + next / 2) + next % 2);
             int ret = 6;
             reason_reset();
             CHILD_NEEDS(resume(guess, ret) == JOBSWITCH_ERR);
@@ -1431,8 +1436,8 @@ static void handles_that_were_never_issued(void **)
             CHILD_NEEDS(ret == 6);
         }
         // A block that was never used: generation 1, if any.
-        uintptr_t unused = (value & ~uintptr_t(arena_chunk_bytes - 1)) | JS_JOB_BYTES * 99;
-        jobswitch_job *guess = handle_of(uintptr_t(1) << 32 | uint32_t(unused));
+        auto unused = uint32_t(offset & ~(arena_chunk_bytes - 1)) + arena_chunk_bytes - JS_JOB_BYTES;
+        jobswitch_job *guess = handle_of(handle_make(unused, 1));
         int ret = 6;
         CHILD_NEEDS(resume(guess, ret) == JOBSWITCH_ERR);
     });
@@ -1547,8 +1552,8 @@ static void a_prefetch_is_only_a_hint(void **)
     jobs.pop_back(); // but not of the hints
     for (uintptr_t low : {uintptr_t(0), uintptr_t(arena_chunk_bytes), uintptr_t(1) << 31,
                           uintptr_t(UINT32_MAX), value_of(jobs[0]) + 1})
-        for (uintptr_t high : {uintptr_t(0), uintptr_t(1) << 32, UINTPTR_MAX << 32})
-            hints.push_back(handle_of(high | uint32_t(low)));
+        for (uint32_t generation : {0u, 1u, wait_generation_most})
+            hints.push_back(handle_of(handle_make(uint32_t(low), generation)));
     // As often as it takes for each to be the earlier one, whose stack is asked for.
     auto all = [&] {
         for (int i = 0; i < 17; i++)
@@ -1877,7 +1882,7 @@ static void assert_stats(int line, size_t idle, size_t paused, size_t started,
                          const jobswitch_stats &base)
 {
     jobswitch_stats now = stats_now();
-    const size_t rows[][2] = {{now.jobs_idle, idle},
+    const uint64_t rows[][2] = {{now.jobs_idle, idle},
                               {now.jobs_paused, paused},
                               {now.jobs_running, 0},
                               {now.jobs_started - base.jobs_started, started},
@@ -1886,7 +1891,8 @@ static void assert_stats(int line, size_t idle, size_t paused, size_t started,
                               {now.stacks_mapped, mapped}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i][0] != rows[i][1])
-            fail_msg("line %d, number %zu: %zu, not %zu", line, i, rows[i][0], rows[i][1]);
+            fail_msg("line %d, number %zu: %llu, not %llu", line, i, (unsigned long long)rows[i][0],
+                     (unsigned long long)rows[i][1]);
 }
 #define ASSERT_STATS(...) assert_stats(__LINE__, __VA_ARGS__)
 

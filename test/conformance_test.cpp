@@ -35,6 +35,8 @@
 //                          the numbers of the stack pointer and of what holds the
 //                          return address; whether the caller's stack pointer is the
 //                          CFA where no rule says anything
+//   cpu::switch_pops_bytes how much higher a caller of context_switch finds the stack
+//                          pointer when that has returned
 //   cpu::trap              the bytes of the shortest instruction that traps
 //   cpu::instruction_bytes() how long the instruction there is
 //   cpu::local_entry()     where a call from the same module enters a function
@@ -759,7 +761,7 @@ static void write_code(uintptr_t at, const unsigned char *bytes)
     report("rows at %s+0x%lx: " format, trap.function,                         \
            (unsigned long)(trap.address - trap.begins) __VA_OPT__(, ) __VA_ARGS__)
 
-static void walk_rows(row_registers registers)
+[[gnu::noinline]] static void walk_rows(row_registers registers)
 {
     uint64_t sp = registers.value[cpu::dwarf_sp];
     unsigned who = hub;
@@ -786,7 +788,8 @@ static void walk_rows(row_registers registers)
         if (address > caller_range.low && address < caller_range.high) {
             if (ends)
                 return ROW_REPORT("the walk goes on from a context that nobody runs");
-            if (registers.value[cpu::dwarf_sp] != expected->sp)
+            const unsigned popped = s.is_signal_frame ? cpu::switch_pops_bytes : 0;
+            if (registers.value[cpu::dwarf_sp] != expected->sp + popped)
                 return ROW_REPORT("the caller's stack pointer is %" PRIx64 ", not %" PRIx64,
                                   registers.value[cpu::dwarf_sp], expected->sp);
             for (unsigned i = 0; i < saved_count; i++) {

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "handle.h"
 #include "job.h"
 #include "jobswitch/jobswitch.h"
 #include "pool.h"
@@ -1025,16 +1026,15 @@ static void test_trim_takes_what_was_to_go_anyway(void **)
 static void test_trim_keeps_the_warmest(void **)
 {
     in_child([] {
-        // The lower half of a handle names the block.
         static uint32_t warmest[100], kept[100];
         start_many(0, 1000);
         for (size_t i = 0; i < 100; i++)
-            warmest[i] = uint32_t(reinterpret_cast<uintptr_t>(jobs[900 + i]));
+            warmest[i] = handle_offset(jobs[900 + i]);
         finish_many(0, 1000);
         CHECK(jobswitch_trim_thread(100) == 900);
         start_many(0, 100);
         for (size_t i = 0; i < 100; i++)
-            kept[i] = uint32_t(reinterpret_cast<uintptr_t>(jobs[i]));
+            kept[i] = handle_offset(jobs[i]);
         std::sort(warmest, warmest + 100);
         std::sort(kept, kept + 100);
         CHECK(std::equal(kept, kept + 100, warmest));

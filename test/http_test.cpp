@@ -940,7 +940,7 @@ static void drops_bodies(void **)
 {
     const std::string hidden = "GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n";
     Client client = client_open();
-    for (const size_t bytes : {hidden.size(), 100000ul, 1048576ul}) {
+    for (const size_t bytes : {hidden.size(), size_t(100000), size_t(1048576)}) {
         std::string body = hidden;
         while (body.size() < bytes)
             body += hidden;

@@ -98,8 +98,9 @@ extern "C" int call_checked(checked_call *call);
 static int call_checked(checked_call *call)
 {
     auto &a = call->args;
-    return reinterpret_cast<int (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t)>(
-        reinterpret_cast<uintptr_t>(call->func))(a[0], a[1], a[2], a[3], a[4]);
+    return reinterpret_cast<int (*)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)>(
+        reinterpret_cast<uintptr_t>(call->func))(uintptr_t(a[0]), uintptr_t(a[1]), uintptr_t(a[2]),
+                                                 uintptr_t(a[3]), uintptr_t(a[4]));
 }
 #endif
 

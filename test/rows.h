@@ -395,16 +395,13 @@ private:
             return wrong ? 0 : uintptr_t(stack[depth - 1]);
         }
 
-        static uint64_t word_at(uint64_t address)
-        {
-            return *reinterpret_cast<const uintptr_t *>(uintptr_t(address));
-        }
         // How wide a register is, who compares it knows. (One of 128 bits: on little-endian
         // CPUs.)
         static void load(row_registers &to, unsigned number, uint64_t address)
         {
-            to.value[number] = word_at(address);
-            to.value[row_registers::upper + number] = word_at(address + 8);
+            memcpy(&to.value[number], reinterpret_cast<void *>(uintptr_t(address)), 8);
+            memcpy(&to.value[row_registers::upper + number],
+                   reinterpret_cast<void *>(uintptr_t(address + 8)), 8);
         }
 
         uint64_t apply(row_registers &registers, unsigned sp, bool sp_is_cfa)

@@ -47,7 +47,11 @@ int posix_memalign(void **p, size_t a, size_t n)
 void *mmap(void *at, size_t bytes, int rights, int flags, int fd, off_t offset)
 {
     allocations++;
+#ifdef SYS_mmap2 /* where the plain one is another */
+    return (void *)syscall(SYS_mmap2, at, bytes, rights, flags, fd, offset / 4096);
+#else
     return (void *)syscall(SYS_mmap, at, bytes, rights, flags, fd, offset);
+#endif
 }
 int munmap(void *at, size_t bytes)
 {

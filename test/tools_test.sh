@@ -10,6 +10,7 @@
 set -u
 . "$(dirname "$0")/support.sh"
 not_emulated "the tools want the CPU itself"
+[ "${ARCH:-$(uname -m)}" = "$(uname -m)" ] || none_of_it "the tools' compilers are for this machine's CPU"
 unset ASAN_OPTIONS LSAN_OPTIONS TSAN_OPTIONS UBSAN_OPTIONS
 
 # silent WHAT COMMAND...: ends with 0 and says nothing on standard error

@@ -64,6 +64,7 @@ inline bool is_landing_pad(const unsigned char *code)
 /* AADWARF64, 4.1: x0 to x30 and sp are 0 to 31, v0 to v31 are 64 to 95. */
 inline constexpr unsigned dwarf_sp = 31, dwarf_ra = 30;
 inline constexpr bool sp_is_cfa = true;
+inline constexpr unsigned switch_pops_bytes = 0;
 inline constexpr bool transfer_by_address = false;
 inline constexpr unsigned char trap[4] = {0x00, 0x00, 0x20, 0xd4}; /* brk 0 */
 inline unsigned instruction_bytes(const unsigned char *) { return 4; }

@@ -61,6 +61,7 @@ inline bool is_landing_pad(const unsigned char *) { return true; }
 /* $0 to $31 are 0 to 31, f0 to f31 are 32 to 63. */
 inline constexpr unsigned dwarf_sp = 29, dwarf_ra = 31;
 inline constexpr bool sp_is_cfa = true;
+inline constexpr unsigned switch_pops_bytes = 0;
 inline constexpr bool transfer_by_address = false;
 inline constexpr unsigned char trap[4] = {0x0d, 0x00, 0x00, 0x00}; /* break */
 /* A jump, and the nop in the slot behind it: a trap there would be told of as one at the

@@ -87,6 +87,7 @@ inline bool is_landing_pad(const unsigned char *) { return true; }
  * 108. */
 inline constexpr unsigned dwarf_sp = 1, dwarf_ra = 65;
 inline constexpr bool sp_is_cfa = true;
+inline constexpr unsigned switch_pops_bytes = 0;
 inline constexpr bool transfer_by_address = false;
 inline constexpr unsigned char trap[4] = {0x08, 0x00, 0xe0, 0x7f};
 inline unsigned instruction_bytes(const unsigned char *) { return 4; }

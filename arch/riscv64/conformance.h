@@ -60,6 +60,7 @@ inline bool is_landing_pad(const unsigned char *) { return true; }
 /* DWARF Register Numbers: x0 to x31 are 0 to 31, f0 to f31 are 32 to 63. */
 inline constexpr unsigned dwarf_sp = 2, dwarf_ra = 1;
 inline constexpr bool sp_is_cfa = true;
+inline constexpr unsigned switch_pops_bytes = 0;
 inline constexpr bool transfer_by_address = false;
 inline constexpr unsigned char trap[4] = {0x73, 0x00, 0x10, 0x00}; /* ebreak */
 inline unsigned instruction_bytes(const unsigned char *) { return 4; }

@@ -64,6 +64,7 @@ inline bool is_landing_pad(const unsigned char *) { return true; }
 /* 1.2.2.1: r0 to r15 are 0 to 15; f0, f2, f4, f6, f1, f3, f5, f7 are 16 to 23, and so on. */
 inline constexpr unsigned dwarf_sp = 15, dwarf_ra = 14;
 inline constexpr bool sp_is_cfa = false; /* a rule as any register's */
+inline constexpr unsigned switch_pops_bytes = 0;
 inline constexpr bool transfer_by_address = true;
 inline constexpr unsigned char trap[2] = {0x00, 0x01};
 /* Principles of Operation, 5: the first two bits tell. */

@@ -45,6 +45,7 @@ inline bool is_landing_pad(const unsigned char *) { return true; }
 
 inline constexpr unsigned dwarf_sp = 0, dwarf_ra = 0;
 inline constexpr bool sp_is_cfa = true;
+inline constexpr unsigned switch_pops_bytes = 0;
 inline constexpr bool transfer_by_address = false;
 inline constexpr unsigned char trap[4] = {0};
 inline unsigned instruction_bytes(const unsigned char *) { return 4; }

@@ -37,7 +37,8 @@ extern "C" {
      JOBSWITCH_VERSION_PATCH)
 
 /* A handle of a job: a value to pass back, not an address to look behind.
- * No handle is ever issued twice, so one that is kept too long is recognised. */
+ * No handle is ever issued twice, so one that is kept too long is recognised. (With 32
+ * bits a handle comes again after 32,767 jobs that had its block.) */
 typedef struct jobswitch_job jobswitch_job;
 
 /* What jobswitch_start_job() answers. */
