@@ -182,7 +182,7 @@ $(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
 # the archive may have a job_start of its own. Where the CPU's linker cannot do with names
 # that were made local (arch-renames), they get one that nobody else has.
 $(BUILD)/jobswitch.o: $(objects)
-	$(Q)$(CC) $(join-lto) -r -nostdlib -o $@ $^
+	$(Q)$(CC) $(join-lto) $(arch-join) -r -nostdlib -o $@ $^
 ifeq ($(arch-renames),)
 	$(Q)$(OBJCOPY) --localize-hidden $@
 else

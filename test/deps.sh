@@ -42,6 +42,8 @@ if [ -n "${CROSS:-}" ]; then
     need "gcc-$triplet" tool "${CROSS}gcc"
     need "g++-$triplet" tool "${CROSS}g++"
     [ -z "${EMULATOR:-}" ] || need qemu-user tool "${EMULATOR%% *}"
+    # (Programs of 32 bits run on x86_64, given their libraries.)
+    case $CROSS${EMULATOR:-} in i686-linux-gnu-) need lib32stdc++6 test -e /usr/lib32/libstdc++.so.6 ;; esac
 fi
 [ -z "${LIBC:-}" ] || need musl-tools tool musl-gcc
 cxx_header() {

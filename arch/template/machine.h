@@ -7,8 +7,8 @@
 #define JS_MACHINE_H
 
 /* A context: link, child and N registers, and room up to what makes a control block,
- * which is a context and 48 bytes more, a power of two. (A context begins 8 bytes behind
- * a multiple of 16: no instruction may want more of its slots.) */
+ * which is a context and 48 bytes more (40 on a CPU of 32 bits), a power of two. (A context
+ * begins 8 bytes behind a multiple of 16: no instruction may want more of its slots.) */
 #define JS_CONTEXT_BYTES 208
 #define JS_JOB_BYTES 256
 

@@ -6,6 +6,9 @@ arch-sources := arch/CPU/context.S
 # Only if objects are marked for landing pads or signed return addresses:
 # arch-cxxflags := the compiler's option for it
 # arch-mark := what readelf -n calls it
+# Only if the archive's inner names cannot be made local (make check's link_test tells):
+# arch-join := the linker's option that makes the joined object fit for it
+# arch-renames := yes, and they get names that nobody else has
 # On a machine with another CPU:
 arch-cross := TRIPLET-
 arch-emulator := qemu-CPU -L /usr/TRIPLET
