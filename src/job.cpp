@@ -12,6 +12,14 @@
 #include "pool.h"
 #include "valgrind.h"
 
+// A mode of the CPU that is each job's own, where there is one.
+#if __has_include("dit.h")
+#include "dit.h"
+#else
+static uint64_t dit_read() { return 0; }
+static void dit_write(uint64_t) {}
+#endif
+
 // What layout.h tells assembly is what the compiler did.
 #if UINTPTR_MAX == UINT64_MAX
 #define AT(type, member, offset)                                               \
@@ -442,9 +450,11 @@ SWITCHES static transfer enter(pool &p, job &j, bool fresh, int answer)
     here->child = &j.ctx;
     const bool keeps_fp = j.gate & gate_fp; // the job may be gone afterwards
     const uint64_t fp_control = keeps_fp ? fp_control_read() : 0;
+    const uint64_t dit = dit_read();
     void *keep = nullptr;
     announce_leave(p, &j.ctx, &keep);
     transfer got = context_switch(here, &j.ctx, {uintptr_t(answer), 0});
+    dit_write(dit);
     if (keeps_fp)
         fp_control_write(fp_control);
     if (starter)
@@ -579,7 +589,9 @@ SWITCHES int job_pause()
     starter->child = no_child(p, starter);
     j->ctx.link = &p.here->root;
     const uint64_t fp_control = j->gate & gate_fp ? fp_control_read() : 0;
+    const uint64_t dit = dit_read();
     transfer got = context_switch(&j->ctx, starter, {JOBSWITCH_PAUSE, handle});
+    dit_write(dit);
     if (j->gate & gate_fp)
         fp_control_write(fp_control);
     announce_enter(p, j->ctx.link, keep);

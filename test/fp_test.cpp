@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // JOBSWITCH_FP_ENVIRONMENT: whose ways to round and whose traps are in force, and that
-// nothing of it is touched where it was not asked for.
+// nothing of it is touched where it was not asked for. And the one mode beside that is
+// always a job's own.
 #include <cfenv>
 
 #include "jobswitch/jobswitch.h"
@@ -248,6 +249,55 @@ static void test_asked_for_later(void **)
     }
 }
 
+// ---- data-independent timing ---------------------------------------------------------
+
+#ifdef __aarch64__
+#include "dit.h"
+
+static uint64_t dit()
+{
+    uint64_t value;
+    asm volatile("mrs %0, S3_3_C4_C2_5" : "=r"(value));
+    return value;
+}
+static void set_dit(uint64_t value) { asm volatile("msr S3_3_C4_C2_5, %0" : : "r"(value)); }
+
+static int keeps_dit(void *args)
+{
+    const uint64_t begins = *static_cast<uint64_t *>(args), other = begins ^ 1 << 24;
+    bool kept = dit() == begins;
+    set_dit(other);
+    for (int i = 0; i < 2; i++) {
+        jobswitch_pause_job();
+        kept &= dit() == other;
+    }
+    return kept;
+}
+#endif
+
+// Always a job's own.
+static void test_dit(void **)
+{
+#ifdef __aarch64__
+    if (!dit_is_there())
+        skip_because("this CPU has no such mode");
+    for (uint64_t mine : {uint64_t(0), uint64_t(1) << 24}) {
+        set_dit(mine);
+        jobswitch_job *job = nullptr;
+        int ret = 0;
+        for (int expected : {JOBSWITCH_PAUSE, JOBSWITCH_PAUSE, JOBSWITCH_FINISH}) {
+            assert_int_equal(jobswitch_start_job(&job, &ret, keeps_dit, &mine, sizeof mine),
+                             expected);
+            assert_int_equal(dit(), mine);
+        }
+        assert_int_equal(ret, 1);
+        set_dit(0);
+    }
+#else
+    skip_because("a mode of aarch64");
+#endif
+}
+
 int main()
 {
     const CMUnitTest tests[] = {
@@ -258,6 +308,7 @@ int main()
         cmocka_unit_test_teardown(test_traps, teardown),
         cmocka_unit_test_teardown(test_flags_stay, teardown),
         cmocka_unit_test_teardown(test_asked_for_later, teardown),
+        cmocka_unit_test_teardown(test_dit, teardown),
     };
     return cmocka_run_group_tests_name("fp", tests, nullptr, nullptr) ? 1 : 0;
 }
