@@ -12,7 +12,8 @@
 #   make clean      removes build/
 #
 # ARCH=x86_64       the CPU: a folder of arch/. Another one than this machine's is
-#                   built by a cross compiler, and tested under qemu-user
+#                   built by a cross compiler, and tested under qemu-user; generic is
+#                   this machine's without assembly, and slow
 # MODE=release      or debug, asan, ubsan, tsan, valgrind
 # LIBC=musl         with musl-gcc: the library, and the tests that are C
 # ENTRY=portable    start and pause in C++ instead of the CPU's assembly
@@ -23,7 +24,8 @@
 # CC CXX AR NASM CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PREFIX LIBDIR DESTDIR: as usual
 
 machine := $(shell uname -m)
-ARCH ?= $(machine)
+# (A CPU that has no folder: the one for any.)
+ARCH ?= $(if $(wildcard arch/$(machine)/arch.mk),$(machine),generic)
 MODE ?= release
 ENTRY ?=
 PREFIX ?= /usr/local
@@ -44,7 +46,7 @@ include arch/$(ARCH)/arch.mk
 
 # For another CPU than this machine's: the prefix of its tools, and what runs its
 # programs.
-ifneq ($(ARCH),$(machine))
+ifeq ($(filter $(ARCH),$(machine) generic),)
 cross := $(arch-cross)
 emulator := $(arch-emulator)
 endif
@@ -154,7 +156,8 @@ $(BUILD)/include/jobswitch/%.h: arch/$(ARCH)/%.h
 .PHONY: all
 all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so
 
-$(BUILD)/src/%.cpp.o: src/%.cpp $(again)
+library-cpp := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(sources)))
+$(library-cpp): $(BUILD)/%.cpp.o: %.cpp $(again)
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) $(common) $(lib-flags) $(arch-cxxflags) $(CPPFLAGS) $(CXXFLAGS) $(lib-lto) -MMD -MP -c -o $@ $<
@@ -358,7 +361,10 @@ check-ports:
 
 # Of NASM's sources there are changed sources; of GNU as's, changed bytes.
 .PHONY: mutants
-ifneq ($(wildcard arch/$(ARCH)/mutants.pl),)
+ifeq ($(ARCH),generic)
+mutants:
+	@echo "no mutants: there is no assembly for ARCH=generic"
+else ifneq ($(wildcard arch/$(ARCH)/mutants.pl),)
 mutants:
 	$(Q)$(deps) check $(MODE)
 	$(Q)$(MAKE) --no-print-directory all $(patsubst %,$(BUILD)/test/%_test,conformance unwind model)

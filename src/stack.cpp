@@ -65,12 +65,17 @@ const char *guard_method_name(guard_method method)
 // A signal may arrive at any time, and its frame holds all vector registers;
 // the rest is room for the arguments, the colour, and whatever the library does
 // on a job's stack (start a job and map its stack, end and trim).
+#ifdef JS_SWITCH_STACK_BYTES
+static constexpr size_t switch_bytes = JS_SWITCH_STACK_BYTES;
+#else
+static constexpr size_t switch_bytes = 0;
+#endif
 static size_t stack_bytes_least()
 {
     size_t frame = getauxval(AT_MINSIGSTKSZ);
     if (frame < 2048)
         frame = 2048;
-    return frame + JS_ENTRY_ARGS_BYTES + colours * colour_bytes + 2048;
+    return frame + JS_ENTRY_ARGS_BYTES + colours * colour_bytes + 2048 + switch_bytes;
 }
 
 bool stack_shape_check(stack_shape &shape, int *reason)

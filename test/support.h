@@ -28,6 +28,7 @@ extern "C" {
 }
 
 #include "jobswitch/jobswitch.h"
+#include "machine.h"
 
 #ifdef JOBSWITCH_VALGRIND
 #include <valgrind/memcheck.h>
@@ -55,6 +56,13 @@ inline bool is_emulated()
 inline const bool emulated = is_emulated();
 // Numbers about the process are the tool's as much as ours.
 inline const bool plain = !sanitized && !valgrind && !emulated;
+
+// No port of ours, but the C library's: what that promises is less.
+#ifdef JS_UCONTEXT
+inline constexpr bool by_ucontext = true;
+#else
+inline constexpr bool by_ucontext = false;
+#endif
 
 // Its line begins as test/run.sh expects it.
 [[gnu::format(printf, 1, 2)]] inline void skip_because(const char *why, ...)

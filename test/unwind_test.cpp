@@ -14,13 +14,15 @@
 // stack that rsp lies in; the stacks are this file's.
 #include "jobswitch/jobswitch.h"
 
-#if !defined(__x86_64__) || defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
+#include "machine.h"
+
+#if !defined(__x86_64__) || defined(JS_UCONTEXT) || defined(JOBSWITCH_WITH_ASAN) || defined(JOBSWITCH_WITH_TSAN)
 
 #include <stdio.h>
 
 int main()
 {
-    puts("needs x86_64, and no sanitizer");
+    puts("needs x86_64, its own assembly, and no sanitizer");
     return 77;
 }
 
