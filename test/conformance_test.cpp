@@ -525,6 +525,11 @@ static void test_switches_between_stacks(void **)
 
 // ---- unwinding -----------------------------------------------------------------------
 
+// Where the program's unwinder does not go by rows, the routine that it asks is C++.
+#ifdef __ARM_EABI_UNWINDER__
+static constexpr uint64_t state_search = 0, state_forced = 9, answer_end = 9;
+#endif
+
 // A context that these tests begin and that goes back to the hub
 static void leave(unsigned me) { context_switch(&contexts[me].ctx, &contexts[hub].ctx, {}); }
 static void enter(unsigned k)
@@ -622,10 +627,10 @@ extern "C" [[gnu::noinline]] void conformance_starts(unsigned, bool);
 static _Unwind_Reason_Code walk_step(_Unwind_Context *frame, void *)
 {
     if (walked.frames++ == 100)
-        return _URC_NORMAL_STOP;
+        return _URC_FOREIGN_EXCEPTION_CAUGHT; // anything that stops the walk
     uintptr_t ip = _Unwind_GetIP(frame), function = ip ? _Unwind_GetRegionStart(frame) : 0;
-    walked.body |= function == reinterpret_cast<uintptr_t>(&conformance_walks);
-    walked.starter |= function == reinterpret_cast<uintptr_t>(&conformance_starts);
+    walked.body |= function == begin_of(&conformance_walks);
+    walked.starter |= function == begin_of(&conformance_starts);
     walked.starter_first |= walked.starter && !walked.body;
     return _URC_NO_REASON;
 }
@@ -665,12 +670,13 @@ static void test_walks(void **)
         assert_int_equal(walked.code, _URC_END_OF_STACK);
         assert_true(walked.body);
         assert_false(walked.starter);
-        assert_in_range(walked.frames, 3, 6);
+        assert_in_range(walked.frames, unwinds_by_rows ? 3 : 2, 6);
         conformance_starts(k, true);
 #ifdef JS_UCONTEXT // whose walks end here
         walked.starter = true;
 #endif
-        assert_int_equal(walked.code, _URC_END_OF_STACK);
+        // (By EHABI a walk of a whole thread fails in the end.)
+        assert_int_equal(walked.code, unwinds_by_rows ? _URC_END_OF_STACK : 9);
         assert_true(walked.body && walked.starter && !walked.starter_first);
         enter(k);
     }
@@ -685,7 +691,11 @@ static void test_walks(void **)
 
 static const char *const stepped[] = {"context_make", "context_start", "context_switch",
                                       "context_jump", "context_stack_pointer",
-                                      "context_shadow_stack", "context_personality"};
+                                      "context_shadow_stack",
+#ifndef __ARM_EABI_UNWINDER__
+                                      "context_personality"
+#endif
+};
 extern "C" {
 [[noreturn]] void __wrap_context_unwound();
 int context_personality(int, int, uint64_t, void *, void *);
@@ -784,7 +794,7 @@ static void write_code(uintptr_t at, const unsigned char *bytes)
         if (s.wrong)
             return ROW_REPORT("%s (frame %u)", s.wrong, depth);
         bool at_start = lookup + 1 >= start_range.low && lookup < start_range.high;
-        if (s.is_signal_frame != at_start || s.has_personality != at_start)
+        if (s.is_signal_frame != at_start || s.has_personality != (at_start && unwinds_by_rows))
             return ROW_REPORT("another kind of frame (frame %u)", depth);
         uint64_t address = cpu::return_address(registers.value[cpu::dwarf_ra],
                                                s.signs_return_address, s.cfa);
@@ -897,7 +907,11 @@ void conformance_leaves()
 }
 static int unwinds(void *)
 {
+#ifdef __ARM_EABI_UNWINDER__
+    traced(runner, code_of(&context_personality), nullptr, {state_forced, 0});
+#else
     traced(runner, code_of(&context_personality), nullptr, {1, 8});
+#endif
     return 0;
 }
 [[noreturn]] static void ends_by_jump(unsigned, int) { conformance_leaves(); }
@@ -928,7 +942,11 @@ static void run_scenario()
     traced_switch(hub, runner);
     traced(hub, code_of(&context_stack_pointer), nullptr, {word_of(&contexts[runner].ctx)});
     traced(hub, code_of(&context_shadow_stack), nullptr, {});
+#ifdef __ARM_EABI_UNWINDER__
+    CHECK(traced(hub, code_of(&context_personality), nullptr, {state_search, 0}) == answer_end);
+#else
     CHECK(int(traced(hub, code_of(&context_personality), nullptr, {1, 1})) == 3);
+#endif
     make_runner(unwinds);
     traced_switch(hub, runner);
     contexts[hub].ctx.child = nullptr;
@@ -1004,6 +1022,8 @@ static void test_rows(void **)
     // What the port calls, where it begins: then its callers stand in their calls.
     for (const char *name : {"__wrap_context_ended", "__wrap_context_unwound"}) {
         uintptr_t at = cpu::local_entry(range_of(name).low);
+        if (!unwinds_by_rows && strcmp(name, "__wrap_context_unwound") == 0)
+            continue; // its caller is not stepped on
         if (!wrong && !visit(at, name, at))
             ROW_REPORT("nobody comes here");
     }
@@ -1145,6 +1165,8 @@ using header = ElfW(Ehdr);
 using section = ElfW(Shdr);
 using symbol = ElfW(Sym);
 
+static uint64_t begin_in(const symbol &s) { return begin_of(uintptr_t(s.st_value)); }
+
 // Functions in the order of their addresses, without gaps that alignment does not
 // account for; hidden but for the public ones, and with a landing pad where others
 // may call them.
@@ -1160,23 +1182,23 @@ static void check_functions(const char *path, const unsigned char *file,
     for (uint64_t place = 0; place < code.sh_size;) {
         const symbol *next = nullptr;
         for (const symbol *s = symbols; s < symbols + table.sh_size / sizeof *s; s++)
-            if (s->st_shndx == at && (s->st_info & 15) == STT_FUNC && s->st_value >= place &&
-                (!next || s->st_value < next->st_value))
+            if (s->st_shndx == at && (s->st_info & 15) == STT_FUNC && begin_in(*s) >= place &&
+                (!next || begin_in(*s) < begin_in(*next)))
                 next = s;
-        uint64_t gap = (next ? next->st_value : code.sh_size) - place;
+        uint64_t gap = (next ? begin_in(*next) : code.sh_size) - place;
         if (gap > code.sh_addralign)
             report("%s: %" PRIu64 " bytes of code from %" PRIx64 " on are in no function",
                    path, gap, place);
         if (!next)
             break;
         const char *name = names + next->st_name;
-        place = next->st_value + next->st_size;
+        place = begin_in(*next) + next->st_size;
         if (next->st_size == 0 || place > code.sh_size)
             return report("%s: the size of %s is %" PRIu64, path, name,
                           uint64_t(next->st_size));
         for (const symbol *s = symbols; s < symbols + table.sh_size / sizeof *s; s++)
             if (s->st_shndx == at && (s->st_info & 15) == STT_FUNC &&
-                s->st_value > next->st_value && s->st_value < place)
+                begin_in(*s) > begin_in(*next) && begin_in(*s) < place)
                 report("%s: %s begins inside %s", path, names + s->st_name, name);
         bool exported = strncmp(name, "jobswitch_", 10) == 0, called = exported;
         for (const char *wanted : contract)
@@ -1192,7 +1214,7 @@ static void check_functions(const char *path, const unsigned char *file,
         if (!local && (next->st_other & 3) != (exported ? STV_DEFAULT : STV_HIDDEN))
             report("%s: the visibility of %s is %u", path, name, next->st_other & 3u);
         if (called && cpu::property_bits &&
-            !cpu::is_landing_pad(file + code.sh_offset + next->st_value))
+            !cpu::is_landing_pad(file + code.sh_offset + begin_in(*next)))
             report("%s: %s begins without a landing pad", path, name);
     }
 }
@@ -1246,7 +1268,7 @@ static void check_object(const char *file_name)
                 report("%s asks for an executable stack", path);
         } else if (strcmp(name, ".note.gnu.property") == 0) {
             bits |= property_bits(file + s.sh_offset, s.sh_size);
-        } else if (strcmp(name, ".eh_frame") == 0) {
+        } else if (strcmp(name, unwinds_by_rows ? ".eh_frame" : ".debug_frame") == 0) {
             rows = s.sh_size > 0;
         }
         if ((s.sh_flags & SHF_EXECINSTR) && (s.sh_flags & SHF_WRITE))

@@ -47,7 +47,7 @@ allowed() {
     src/api.cpp | src/entry.cpp) echo "jobswitch/jobswitch.h handle.h pool.h job.h loop.h" ;;
     src/openssl/*) echo "jobswitch/jobswitch.h" ;;
     src/*) echo "none: no rule for this file" ;;
-    arch/generic/*) echo "context.h machine.h" ;;
+    arch/*/*.cpp | arch/generic/*) echo "context.h machine.h" ;;
     arch/*/*.h) ;;
     include/jobswitch/*) echo "jobswitch.h tool.h ../jobswitch/inline.h" ;;
     include/compat/*) echo "../../jobswitch/async.h" ;;

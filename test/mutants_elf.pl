@@ -161,7 +161,7 @@ for my $name (@by_place) {
     open my $list, '-|', $objdump, '-d', '-w', "--start-address=$low", "--stop-address=$high", $test->{path}
         or die "$objdump: $!\n";
     while (<$list>) {
-        next unless /^\s*([0-9a-f]+):\t([0-9a-f ]+?)\s*\t(\S+)\s*([^#;<]*)/;
+        next unless /^\s*([0-9a-f]+):\t([0-9a-f ]+?)\s*\t(\S+)\s*((?:[^#;<@]|#(?=[-\d]))*)/;
         my ($address, $operation, $operands) = (hex $1, $3, $4);
         $operands =~ s/\s+$//;
         $operands =~ s/\b[0-9a-f]{4,}$//; # where a jump leads
@@ -279,22 +279,25 @@ sub common_of {
     return \%common;
 }
 
-my $frames = section_of($test, '.eh_frame') or die "the test has no rows\n";
+# (Where the unwinder does not go by rows, what a debugger reads: there a CIE is told by its
+# id, others have its distance from the start, and addresses as they are.)
+my $for_debuggers = !section_of($test, '.eh_frame_hdr');
+my $frames = section_of($test, $for_debuggers ? '.debug_frame' : '.eh_frame') or die "the test has no rows\n";
 for (my $at = $frames->{offset}; $at < $frames->{offset} + $frames->{size};) {
     my $length = unpack "L$e", substr $bytes, $at, 4;
     last unless $length;
     my ($place, $end) = ($at + 4, $at + 4 + $length);
     $at = $end;
     my $id = unpack "L$e", substr $bytes, $place, 4;
-    next unless $id;
-    my ($here, $common) = ($place + 4, common_of($place - $id));
-    my $width = $common->{width} or next;
-    my $distance = unpack $width == 8 ? "q$e" : "l$e", substr $bytes, $here, $width;
-    my $address = $here - $frames->{offset} + $frames->{address} + $distance;
+    next if $id == ($for_debuggers ? 0xffffffff : 0);
+    my ($here, $common) = ($place + 4, common_of($for_debuggers ? $frames->{offset} + $id : $place - $id));
+    my $width = $for_debuggers ? $test->{wide} ? 8 : 4 : $common->{width} or next;
+    my $address = unpack $width == 8 ? "q$e" : "l$e", substr $bytes, $here, $width;
+    $address += $here - $frames->{offset} + $frames->{address} unless $for_debuggers;
     # (The start routine's begins with the nop before it.)
     my ($name) = grep { $address <= ($in_test{$_}{value} & ~1) && $address + 8 > ($in_test{$_}{value} & ~1) } @by_place;
     next unless $name;
-    my ($more, $rows) = uleb($here + 2 * $width);
+    my ($more, $rows) = $for_debuggers ? (0, $here + 2 * $width) : uleb($here + 2 * $width);
     $rows += $more;
     my $of = "rows of $name";
     mutant("$of: none", {$here + $width => "\0" x $width}, {});

@@ -7,17 +7,19 @@
 // uses, and reports all else.
 //
 // Encodings: DWARF 5, 2.5 (expressions) and 6.4 (rows); Linux Standard Base, 10.6 (the
-// section).
+// section). Where the program has no .eh_frame (arm, whose unwinder does not go by rows),
+// what a debugger reads: .debug_frame of the program's file.
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <link.h>
 #include <vector>
 
 // Registers by their numbers for DWARF.
 struct row_registers {
-    static constexpr unsigned most = 128;
+    static constexpr unsigned most = 288;
     static constexpr unsigned upper = most; // and a number: what one has above 64 bits
     uint64_t value[2 * most] = {};
 };
@@ -37,15 +39,18 @@ public:
     {
         dl_iterate_phdr(
             [](dl_phdr_info *info, size_t, void *to) {
+                auto &table = *static_cast<row_table *>(to);
+                table.base = info->dlpi_addr;
                 for (int i = 0; i < info->dlpi_phnum; i++)
                     if (info->dlpi_phdr[i].p_type == PT_GNU_EH_FRAME)
-                        *static_cast<uintptr_t *>(to) =
-                            info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+                        table.header = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
                 return 1;
             },
-            &header);
+            this);
         if (header)
             read_header();
+        else
+            read_debug_frame();
     }
 
     // From the function that `address` lies in to its caller. The registers are made
@@ -95,6 +100,8 @@ private:
     };
 
     uintptr_t header = 0;
+    uintptr_t base = 0; // where the program was loaded
+    std::vector<uint8_t> file;
     std::vector<description> all;
 
     template <class T> static T take(const uint8_t *&at)
@@ -184,6 +191,47 @@ private:
                 all.push_back(d);
             }
             at = end;
+        }
+    }
+
+    // DWARF 5, 6.4.1: a CIE is told by its id, others give its distance from the start.
+    void read_debug_frame()
+    {
+        FILE *in = fopen("/proc/self/exe", "rb");
+        if (!in)
+            return;
+        uint8_t part[65536];
+        for (size_t bytes; (bytes = fread(part, 1, sizeof part, in));)
+            file.insert(file.end(), part, part + bytes);
+        fclose(in);
+        ElfW(Ehdr) elf;
+        memcpy(&elf, file.data(), sizeof elf);
+        auto section_of = [&](size_t i) {
+            ElfW(Shdr) s;
+            memcpy(&s, file.data() + elf.e_shoff + i * sizeof s, sizeof s);
+            return s;
+        };
+        const uint8_t *names = file.data() + section_of(elf.e_shstrndx).sh_offset;
+        for (size_t i = 0; i < elf.e_shnum; i++) {
+            ElfW(Shdr) s = section_of(i);
+            if (strcmp(reinterpret_cast<const char *>(names + s.sh_name), ".debug_frame") != 0)
+                continue;
+            const uint8_t *begin = file.data() + s.sh_offset, *at = begin;
+            while (at < begin + s.sh_size) {
+                uint64_t bytes = take<uint32_t>(at);
+                const uint8_t *end = at + bytes;
+                uint32_t id = take<uint32_t>(at);
+                if (id != 0xffffffff) {
+                    description d = {};
+                    d.cie = common_of(begin + id);
+                    d.begin = base + take<uintptr_t>(at);
+                    d.end = d.begin + take<uintptr_t>(at);
+                    d.rows = at;
+                    d.rows_end = end;
+                    all.push_back(d);
+                }
+                at = end;
+            }
         }
     }
 

@@ -23,6 +23,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unwind.h>
 extern "C" {
 #include <cmocka.h>
 }
@@ -63,6 +64,19 @@ inline constexpr bool by_ucontext = true;
 #else
 inline constexpr bool by_ucontext = false;
 #endif
+
+// The unwinder of the program goes by rows, and not by EHABI's tables.
+#ifdef __ARM_EABI_UNWINDER__
+inline constexpr bool unwinds_by_rows = false;
+#else
+inline constexpr bool unwinds_by_rows = true;
+#endif
+// Where a function begins. (Of an address in Thumb the lowest bit says that.)
+inline uintptr_t begin_of(uintptr_t function) { return function & ~uintptr_t(!unwinds_by_rows); }
+inline uintptr_t begin_of(auto *function)
+{
+    return begin_of(reinterpret_cast<uintptr_t>(function));
+}
 
 // Its line begins as test/run.sh expects it.
 [[gnu::format(printf, 1, 2)]] inline void skip_because(const char *why, ...)
