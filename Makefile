@@ -23,7 +23,8 @@
 # V=1               shows commands
 # CC CXX AR NASM CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PREFIX LIBDIR DESTDIR: as usual
 
-machine := $(shell uname -m)
+# (As the folders in arch/ are called, where the kernel tells versions of a CPU apart.)
+machine := $(patsubst armv%l,arm,$(patsubst i%86,i386,$(shell uname -m)))
 # (A CPU that has no folder: the one for any.)
 ARCH ?= $(if $(wildcard arch/$(machine)/arch.mk),$(machine),generic)
 MODE ?= release
