@@ -40,10 +40,12 @@ static void assert_rounding(int mode)
     assert_int_equal(fegetround(), mode);
 #ifndef JOBSWITCH_VALGRIND // which has ways of its own
     assert_int_equal(rounding_in_force(), mode);
+#if __LDBL_MANT_DIG__ != 106 // a sum of two doubles knows no ways to round
     volatile long double one = 1, three = 3;
     volatile long double quotient = one / three;
     constexpr long double nearest = 1.0L / 3;
     assert_int_equal(quotient > nearest, mode == FE_UPWARD && quotient != nearest);
+#endif
 #endif
 }
 
