@@ -229,6 +229,8 @@ size_t jobswitch_resume_ready(jobswitch_outcome *outcomes, size_t max)
 
 int jobswitch_cancel_job(jobswitch_job **job, int *ret) { return job_cancel_to(job, ret); }
 
+int jobswitch_discard_job(jobswitch_job **job) { return job_discard(job); }
+
 size_t jobswitch_cancel_all()
 {
     pool *p = pool_for_call();

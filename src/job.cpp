@@ -557,6 +557,20 @@ int job_cancel_to(jobswitch_job **handle, int *ret)
     return tell(resume(*handle, true), handle, ret);
 }
 
+int job_discard(jobswitch_job **handle)
+{
+    if (!handle || !*handle)
+        return job_fail(JOBSWITCH_E_NULL, 0);
+    int reason = entry_forbidden();
+    job *j = reason ? nullptr : find_paused(*handle, &reason);
+    if (!j)
+        return job_fail(reason, 0);
+    *handle = nullptr;
+    job_settle();
+    pool_discard(*pool_thread_state.pool, *j);
+    return 1;
+}
+
 int job_start_to(jobswitch_job **handle, int *ret, int (*func)(void *),
                  void *args, size_t size)
 {

@@ -134,6 +134,9 @@ int job_pause_until(uint64_t deadline_ns);
 // As a resume by the last, but the job's pauses return 0 from now on.
 int job_cancel_to(jobswitch_job **handle, int *ret);
 
+// Takes back a paused job as it is. 1, or 0 with a reason.
+int job_discard(jobswitch_job **handle);
+
 // A hint; any handle will do.
 void job_prefetch(jobswitch_job *handle);
 // What a resume of a block touches: the block itself; then, once that is there, the

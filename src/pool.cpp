@@ -419,9 +419,9 @@ static job *rehouse(pool &p, job &j)
     return other;
 }
 
-void pool_put(pool &p, job &ended)
+// What has ended waits for its next start.
+static void recycle(pool &p, job &ended)
 {
-    count_end(p);
     p.here->live--;
     job *j = &ended;
     bool drop = (j->flags & flag_drop) ||
@@ -444,6 +444,12 @@ void pool_put(pool &p, job &ended)
         list_push(p.doomed, *j);
     else
         pool_return(p, *j);
+}
+
+void pool_put(pool &p, job &ended)
+{
+    count_end(p);
+    recycle(p, ended);
 }
 
 // ---- opening ---------------------------------------------------------------------
@@ -574,6 +580,22 @@ static void discard_live(pool &p, job &j)
     wait_end(j.wait, p.waits.descriptors);
     p.here->live--;
     p.discarded++;
+}
+
+void pool_discard(pool &p, job &j)
+{
+    end_locals(p, j);
+    job_release_args(j);
+    // (What waits for a deadline that has come keeps its timer's id until a clean-up.)
+    timer_remove_value(p.timers, job_entry(j));
+    const stack_range range = stack_bounds(p.stacks, job_stack_top(j));
+    if (p.tool && p.tool->fiber_destroy)
+        p.tool->fiber_destroy(j.fiber);
+    if (p.tool && p.tool->stack_forget)
+        p.tool->stack_forget(range.low, range.bytes);
+    p.discarded++;
+    recycle(p, j);
+    drop_doomed(p);
 }
 
 void pool_close(pool &p)

@@ -124,6 +124,15 @@ bool timer_remove(timer_queue &queue, uint32_t id)
     return place;
 }
 
+void timer_remove_value(timer_queue &queue, uint32_t value)
+{
+    for (uint32_t place = 0; place < queue.count; place++)
+        if (queue.heap[place].value == value) {
+            timer_remove(queue, queue.heap[place].id);
+            return;
+        }
+}
+
 uint32_t timer_take(timer_queue &queue)
 {
     uint32_t value = queue.heap[0].value;

@@ -24,6 +24,8 @@ struct timer_queue {
 bool timer_add(timer_queue &queue, uint64_t deadline_ns, uint32_t value, uint32_t *id);
 // False if it has come up. The id is free after that.
 bool timer_remove(timer_queue &queue, uint32_t id);
+// That for a value, if there is one.
+void timer_remove_value(timer_queue &queue, uint32_t value);
 
 // UINT64_MAX: none.
 inline uint64_t timer_next(const timer_queue &queue)

@@ -629,6 +629,102 @@ static int cancels(void *arg)
     return 0;
 }
 
+// ---- discarding --------------------------------------------------------------------
+
+static jobswitch_key discarded_key;
+static int discarded_values;
+static void counts_value(void *) { discarded_values++; }
+
+static int holds(void *args)
+{
+    auto o = *static_cast<cancel_log **>(args);
+    jobswitch_set_local(discarded_key, o);
+    uint64_t never = UINT64_MAX - 1;
+    o->answers[0] = jobswitch_pause_until(o->cancelled_before ? now_ns() + 2000000 : never);
+    o->objects++;
+    return 1;
+}
+
+static void a_discarded_job_does_not_run_on(void **)
+{
+    assert_int_equal(jobswitch_create_key(&discarded_key, counts_value), 1);
+    discarded_values = 0;
+    for (int soon : {0, 1}) {
+        cancel_log log = {}, *to = &log;
+        log.cancelled_before = soon; // here: its deadline comes
+        jobswitch_job *job = nullptr;
+        int ret = -1;
+        jobswitch_stats before = JOBSWITCH_STATS_INIT, after = JOBSWITCH_STATS_INIT;
+        assert_int_equal(jobswitch_get_stats(&before), 1);
+        assert_int_equal(jobswitch_start_job(&job, &ret, holds, &to, sizeof to), JOBSWITCH_PAUSE);
+        jobswitch_job *stale = job;
+        assert_true(jobswitch_get_wait_fd(job) >= 0);
+        assert_int_equal(jobswitch_discard_job(&job), 1);
+        assert_null(job);
+        assert_int_equal(log.objects, 0);
+        assert_int_equal(discarded_values, 1 + soon);
+        assert_int_equal(jobswitch_next_deadline(), UINT64_MAX);
+        assert_int_equal(jobswitch_get_stats(&after), 1);
+        assert_int_equal(after.jobs_paused, before.jobs_paused);
+        assert_int_equal(after.jobs_discarded, before.jobs_discarded + 1);
+        assert_int_equal(after.jobs_finished, before.jobs_finished);
+        assert_int_equal(after.jobs_started, before.jobs_started + 1);
+
+        // The next one has its stack, and not its deadline.
+        int resumed = 0;
+        jobswitch_job *next = paused(&resumed), *woken[1];
+        assert_int_equal(jobswitch_wait_ready(woken, 1, 4000000), 0);
+        assert_int_equal(jobswitch_get_stats(&after), 1);
+        assert_int_equal(after.stacks_mapped, 1);
+
+        assert_int_equal(jobswitch_discard_job(&stale), 0);
+        assert_int_equal(jobswitch_last_error(), JOBSWITCH_E_FINISHED);
+        assert_non_null(stale);
+        assert_int_equal(jobswitch_discard_job(nullptr), 0);
+        assert_int_equal(jobswitch_last_error(), JOBSWITCH_E_NULL);
+        assert_int_equal(jobswitch_discard_job(&job), 0);
+        assert_int_equal(jobswitch_last_error(), JOBSWITCH_E_NULL);
+        int wrong_thread = 0;
+        std::thread([&] {
+            jobswitch_job *foreign = next;
+            wrong_thread = !jobswitch_discard_job(&foreign) && foreign == next &&
+                           jobswitch_last_error() == JOBSWITCH_E_WRONG_THREAD;
+        }).join();
+        assert_int_equal(wrong_thread, 1);
+        assert_int_equal(jobswitch_start_job(&next, &ret, nullptr, nullptr, 0), JOBSWITCH_PAUSE);
+        assert_int_equal(resumed, 1);
+        end_all();
+    }
+    assert_int_equal(jobswitch_delete_key(discarded_key), 1);
+}
+
+// Itself, its starter, and one that it has paused.
+static int discards(void *args)
+{
+    auto others = static_cast<jobswitch_job **>(args);
+    jobswitch_job *self = jobswitch_get_current_job();
+    int wrong = jobswitch_discard_job(&self) || jobswitch_last_error() != JOBSWITCH_E_RUNNING;
+    wrong += jobswitch_discard_job(&others[0]) || jobswitch_last_error() != JOBSWITCH_E_WAITING;
+    wrong += jobswitch_discard_job(&others[1]) != 1;
+    return wrong;
+}
+static int starts_one_that_discards(void *)
+{
+    jobswitch_job *others[2] = {jobswitch_get_current_job(), paused()}, *job = nullptr;
+    int ret = -1;
+    return jobswitch_start_job(&job, &ret, discards, others, sizeof others) == JOBSWITCH_FINISH
+               ? ret
+               : 100;
+}
+static void discarding_among_nested_jobs(void **)
+{
+    jobswitch_job *job = nullptr;
+    int ret = -1;
+    assert_int_equal(jobswitch_start_job(&job, &ret, starts_one_that_discards, nullptr, 0),
+                     JOBSWITCH_FINISH);
+    assert_int_equal(ret, 0);
+}
+
 static void cancelling_among_nested_jobs(void **)
 {
     jobswitch_job *job = nullptr;
@@ -814,6 +910,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_deadline_tells_the_loop_when, teardown),
         cmocka_unit_test_teardown(a_cancelled_job_runs_to_its_end, teardown),
         cmocka_unit_test_teardown(cancelling_among_nested_jobs, teardown),
+        cmocka_unit_test_teardown(a_discarded_job_does_not_run_on, teardown),
+        cmocka_unit_test_teardown(discarding_among_nested_jobs, teardown),
         cmocka_unit_test_teardown(every_value_is_destroyed, teardown),
         cmocka_unit_test_teardown(destructors_that_set_again_are_called_again, teardown),
         cmocka_unit_test_teardown(keys_and_their_limits, teardown),

@@ -258,6 +258,14 @@ JOBSWITCH_API int jobswitch_cancel_job(jobswitch_job **job, int *ret);
  * Signal handlers: no. */
 JOBSWITCH_API size_t jobswitch_cancel_all(void);
 
+/* Takes back a paused job of this thread without running it on, as a clean-up does with
+ * all: its handle is finished, *job NULL, and its stack and descriptor are for others.
+ * Destructors of its values run, on the caller's stack (see jobswitch_create_key); what
+ * else it holds stays held, and nobody may use its stack's memory any more. For jobs
+ * that cannot run on; jobswitch_cancel_job() is for all others. Returns 1, or 0 with a
+ * reason and nothing changed. Inside a job: yes. Signal handlers: no. */
+JOBSWITCH_API int jobswitch_discard_job(jobswitch_job **job);
+
 /* 1 if the running job has been cancelled; else, and outside a job, 0. Signal
  * handlers: yes. */
 JOBSWITCH_API int jobswitch_job_cancelled(void);
