@@ -134,6 +134,9 @@ objects := $(patsubst %,$(BUILD)/%.o,$(sources))
 version := $(shell sed -n 's/.*VERSION_STRING "\(.*\)"/\1/p' include/jobswitch/jobswitch.h)
 lib-a := $(BUILD)/libjobswitch.a
 lib-so := $(BUILD)/libjobswitch.so.1
+# The drop-in for OpenSSL's jobs: what is above, and src/openssl/, in one file to preload.
+openssl-objects := $(patsubst %,$(BUILD)/%.o,$(wildcard src/openssl/*.cpp))
+openssl-so := $(BUILD)/libjobswitch-openssl.so.1
 
 # What was built with other words is built again; but make install, without
 # words of its own, installs what is there.
@@ -156,8 +159,11 @@ $(BUILD)/include/jobswitch/%.h: arch/$(ARCH)/%.h
 .SECONDARY:
 .PHONY: all
 all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so
+# (Not of all, nor installed, before it has what belongs to it.)
+.PHONY: openssl
+openssl: $(BUILD)/libjobswitch-openssl.so
 
-library-cpp := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(sources)))
+library-cpp := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(sources))) $(filter %.cpp.o,$(openssl-objects))
 $(library-cpp): $(BUILD)/%.cpp.o: %.cpp $(again)
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
@@ -211,7 +217,15 @@ $(lib-so): $(objects) src/jobswitch.map $(again)
 	    -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(lib-link) \
 	    -Wl,--version-script,src/jobswitch.map $(LDFLAGS) -o $@ $(objects)
 
+$(openssl-so): $(openssl-objects) $(objects) src/openssl/openssl.map $(again)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(flags-$(MODE)) -shared -nostartfiles $(arch-ldflags) -Wl,-soname,$(@F) -Wl,-z,nodelete \
+	    -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(lib-link) \
+	    -Wl,--version-script,src/openssl/openssl.map $(LDFLAGS) -o $@ $(filter %.o,$^) -ldl
+
 $(BUILD)/libjobswitch.so: $(lib-so)
+$(BUILD)/libjobswitch-openssl.so: $(openssl-so)
+$(BUILD)/libjobswitch.so $(BUILD)/libjobswitch-openssl.so:
 	$(Q)ln -sf $(<F) $@
 
 # ---- programs ----------------------------------------------------------------
@@ -353,7 +367,7 @@ check:
 	    test/run.sh $(test-programs) $(test-scripts)
 # (Single tests bring what they look at.)
 with-examples := $(if $(LIBC),,$(if $(TESTS),$(filter http manpage,$(TESTS)),yes))
-check-programs: all $(if $(with-examples),examples) $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC)$(TESTS),,$(bench))
+check-programs: all $(if $(cross)$(LIBC)$(filter asan ubsan tsan valgrind,$(MODE)),,openssl) $(if $(with-examples),examples) $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC)$(TESTS),,$(bench))
 
 # Each in make check's own way; what it says of each is kept in build/ports/.
 .PHONY: check-ports
@@ -449,4 +463,4 @@ uninstall:
 clean:
 	$(Q)rm -rf build
 
--include $(patsubst %.o,%.d,$(objects)) $(wildcard $(addprefix $(BUILD)/,test/*.d examples/*.d bench/*.d bench/rows/*.d bench/peers/*.d))
+-include $(patsubst %.o,%.d,$(objects) $(openssl-objects)) $(wildcard $(addprefix $(BUILD)/,test/*.d examples/*.d bench/*.d bench/rows/*.d bench/peers/*.d))

@@ -10,15 +10,6 @@ set -u
 so=$BUILD/libjobswitch.so.1 a=$BUILD/libjobswitch.a
 headers=$(ls include/jobswitch/*.h)
 
-# same WHAT EXPECTED FOUND, each a list of lines
-same() {
-    if [ "$2" = "$3" ]; then
-        ok "$1"
-    else
-        diff <(echo "$2") <(echo "$3") >"$OUT/log"
-        bad "$1 (< expected, > found)" "$OUT/log"
-    fi
-}
 # try WHAT COMMAND...
 try() {
     local what=$1

@@ -31,6 +31,16 @@ no_tool() {
 # not_emulated WHY: the whole script is skipped under an emulator
 not_emulated() { [ -z "$EMULATOR" ] || none_of_it "not under an emulator: $1"; }
 
+# same WHAT EXPECTED FOUND, each a list of lines
+same() {
+    if [ "$2" = "$3" ]; then
+        ok "$1"
+    else
+        diff <(echo "$2") <(echo "$3") >"$OUT/log"
+        bad "$1 (< expected, > found)" "$OUT/log"
+    fi
+}
+
 # The last line, which test/run.sh reads, and the exit code.
 finish() {
     echo "$passed passed, $failed failed, $skipped skipped"
