@@ -28,7 +28,6 @@ struct thread_state {
     slot_list slots;
     bool opened; // it has a pool
     bool known;  // in `threads`
-    std::atomic<unsigned> abandoned;
     uint64_t started, paused; // for the report
     thread_state *next;
 };
@@ -52,7 +51,7 @@ static bool clean_up(thread_state &t)
     pthread_mutex_lock(&threads_lock);
     while (slot *s = t.slots.live)
         slot_give(*s);
-    t.abandoned = 0;
+    t.slots.abandoned = 0;
     t.opened = false;
     pthread_mutex_unlock(&threads_lock);
     return true;
@@ -115,7 +114,6 @@ int ASYNC_is_capable() { return 1; }
 static slot *slot_of(frame &f)
 {
     if (!f.kept && (f.kept = slot_take(here.slots))) {
-        f.kept->of = &f;
         f.kept->wait_ctx.store(f.wait_ctx, std::memory_order_release);
     }
     return f.kept;
@@ -166,7 +164,7 @@ static void discard(thread_state &t, slot &s)
     if (!jobswitch_discard_job(&handle))
         return; // it waits for another; later, then
     if (s.abandoned_ns.exchange(0))
-        t.abandoned--;
+        t.slots.abandoned--;
     slot_give(s);
 }
 
@@ -188,10 +186,8 @@ void job_abandon(ASYNC_JOB *job, ASYNC_WAIT_CTX *ctx, bool woken)
     bool ours = s && s->owner == &here.slots;
     if (s && s->wait_ctx.load(std::memory_order_relaxed) == ctx) {
         s->wait_ctx.store(nullptr, std::memory_order_release);
-        auto owner = reinterpret_cast<thread_state *>(reinterpret_cast<unsigned char *>(s->owner) -
-                                                      __builtin_offsetof(thread_state, slots));
         if (!s->abandoned_ns.exchange(now_ns()))
-            owner->abandoned++;
+            s->owner->abandoned++;
     } else {
         s = nullptr;
     }
@@ -217,6 +213,7 @@ static int run(void *args)
     const request r = *static_cast<request *>(args);
     frame f = {r.wait_ctx, nullptr, 0};
     here.current = &f;
+    here.started++;
     void *copy = nullptr, *heap = nullptr;
     if (r.args && r.size > args_on_stack_most)
         copy = heap = r.args; // the job's already
@@ -229,9 +226,9 @@ static int run(void *args)
     return ret;
 }
 
-static int refuse(const char *function)
+static int refuse()
 {
-    libcrypto_raise(libcrypto_reason::failed_to_swap_context, function);
+    libcrypto_raise(libcrypto_reason::failed_to_swap_context, "ASYNC_start_job");
     return async_err;
 }
 
@@ -246,7 +243,7 @@ static int answer_of_failure(int answer)
     case JOBSWITCH_E_NO_STACK:
     case JOBSWITCH_E_NO_HANDLES: return async_no_jobs;
     }
-    return refuse("ASYNC_start_job");
+    return refuse();
 }
 
 [[gnu::always_inline]] static inline int start(thread_state &t, int *ret, request &r)
@@ -255,7 +252,7 @@ static int answer_of_failure(int answer)
         libcrypto_raise(libcrypto_reason::init_failed, "ASYNC_start_job");
         return async_err;
     }
-    if (t.abandoned.load(std::memory_order_relaxed))
+    if (t.slots.abandoned.load(std::memory_order_relaxed))
         discard_abandoned(t);
     if (!r.args)
         r.size = 0;
@@ -266,14 +263,12 @@ static int answer_of_failure(int answer)
             return async_no_jobs;
         r.args = memcpy(heap, r.args, r.size);
     }
-    t.started++;
     jobswitch_job *handle = nullptr;
     int answer = jobswitch_start_job(&handle, ret, run, &r, sizeof r);
     if (answer == JOBSWITCH_PAUSE)
         t.left->handle = handle; // which it need not ask for
     if (answer == JOBSWITCH_PAUSE || answer == JOBSWITCH_FINISH)
         return answer;
-    t.started--;
     free(heap);
     return answer_of_failure(answer);
 }
@@ -282,20 +277,20 @@ static int answer_of_failure(int answer)
 {
     slot *s = slot_find(job);
     if (!s || s->owner != &t.slots)
-        return refuse("ASYNC_start_job");
+        return refuse();
     if (s->abandoned_ns.load(std::memory_order_relaxed) && s->abandoned_ns.exchange(0))
-        t.abandoned--;
+        t.slots.abandoned--;
     jobswitch_job *handle = s->handle;
     int answer = jobswitch_start_job(&handle, ret, nullptr, nullptr, 0);
     return answer == JOBSWITCH_PAUSE || answer == JOBSWITCH_FINISH ? answer
-                                                                  : refuse("ASYNC_start_job");
+                                                                  : refuse();
 }
 
 int ASYNC_start_job(ASYNC_JOB **job, ASYNC_WAIT_CTX *ctx, int *ret, int (*func)(void *),
                     void *args, size_t size)
 {
     if (!job || !ret || (!*job && !func))
-        return refuse(__func__);
+        return refuse();
     thread_state &t = here;
     frame *starter = t.current;
     void *context = nullptr;

@@ -26,7 +26,6 @@ static slot *make_chunk()
     for (size_t i = 0; i < chunk_slots; i++) {
         uintptr_t number = chunks_count * chunk_slots + i;
         made[i].name = (uintptr_t(1) << number_bits) | number;
-        // The very first is none's: a name is not NULL, nor a small number.
         made[i].next = i + 1 < chunk_slots ? &made[i + 1] : nullptr;
     }
     chunks[chunks_count++].store(made, std::memory_order_release);
@@ -36,7 +35,7 @@ static slot *make_chunk()
 slot *slot_take(slot_list &owner)
 {
     slot *s = owner.free;
-    if (!s) {
+    if (!s) { // all that threads have left, or a chunk
         pthread_mutex_lock(&lock);
         s = free_slots ? free_slots : make_chunk();
         free_slots = nullptr;

@@ -13,8 +13,6 @@
 #include "api.h"
 #include "jobswitch/jobswitch.h"
 
-struct frame;
-
 struct slot_list;
 
 struct slot {
@@ -22,7 +20,6 @@ struct slot {
     std::atomic<ASYNC_WAIT_CTX *> wait_ctx;
     std::atomic<uint64_t> abandoned_ns; // since when; 0: it is not
     jobswitch_job *handle;              // of the paused job
-    frame *of;
     slot_list *owner;
     slot *next, *previous; // in a list
 };
@@ -31,6 +28,7 @@ struct slot {
 struct slot_list {
     slot *live;
     slot *free;
+    std::atomic<unsigned> abandoned; // how many of the live ones are
 };
 
 // NULL: no memory.
