@@ -212,16 +212,13 @@ $(lib-a) $(lib-inside):
 # Without start files: there is nothing to construct, and the C library's carry
 # no mark of landing pads.
 $(lib-so): $(objects) src/jobswitch.map $(again)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(flags-$(MODE)) -shared -nostartfiles $(arch-ldflags) -Wl,-soname,$(@F) -Wl,-z,nodelete \
-	    -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(lib-link) \
-	    -Wl,--version-script,src/jobswitch.map $(LDFLAGS) -o $@ $(objects)
-
 $(openssl-so): $(openssl-objects) $(objects) src/openssl/openssl.map $(again)
+$(openssl-so): private so-libs := -ldl
+$(lib-so) $(openssl-so):
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(flags-$(MODE)) -shared -nostartfiles $(arch-ldflags) -Wl,-soname,$(@F) -Wl,-z,nodelete \
 	    -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack $(lib-link) \
-	    -Wl,--version-script,src/openssl/openssl.map $(LDFLAGS) -o $@ $(filter %.o,$^) -ldl
+	    -Wl,--version-script,$(filter %.map,$^) $(LDFLAGS) -o $@ $(filter %.o,$^) $(so-libs)
 
 $(BUILD)/libjobswitch.so: $(lib-so)
 $(BUILD)/libjobswitch-openssl.so: $(openssl-so)
@@ -367,7 +364,8 @@ check:
 	    test/run.sh $(test-programs) $(test-scripts)
 # (Single tests bring what they look at.)
 with-examples := $(if $(LIBC),,$(if $(TESTS),$(filter http manpage,$(TESTS)),yes))
-check-programs: all $(if $(cross)$(LIBC)$(filter asan ubsan tsan valgrind,$(MODE)),,openssl) $(if $(with-examples),examples) $(test-programs) $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC)$(TESTS),,$(bench))
+plain-and-native := $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC),,yes)
+check-programs: all $(if $(plain-and-native),openssl $(if $(TESTS),,$(bench))) $(if $(with-examples),examples) $(test-programs)
 
 # Each in make check's own way; what it says of each is kept in build/ports/.
 .PHONY: check-ports
