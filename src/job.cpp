@@ -460,12 +460,8 @@ SWITCHES static transfer enter(pool &p, job &j, bool fresh, int answer)
     if (starter)
         job_set_gate(*starter, starter->gate & ~gate_waiting);
     announce_enter(p, nullptr, keep);
-    if (tool && got.answer == JOBSWITCH_FINISH) {
-        if (tool->fiber_destroy)
-            tool->fiber_destroy(fiber);
-        if (tool->stack_forget)
-            tool->stack_forget(range.low, range.bytes);
-    }
+    if (tool && got.answer == JOBSWITCH_FINISH)
+        pool_tell_end(p, fiber, range);
     return got;
 }
 

@@ -582,17 +582,21 @@ static void discard_live(pool &p, job &j)
     p.discarded++;
 }
 
+void pool_tell_end(const pool &p, void *fiber, const stack_range &range)
+{
+    if (p.tool && p.tool->fiber_destroy)
+        p.tool->fiber_destroy(fiber);
+    if (p.tool && p.tool->stack_forget)
+        p.tool->stack_forget(range.low, range.bytes);
+}
+
 void pool_discard(pool &p, job &j)
 {
     end_locals(p, j);
     job_release_args(j);
     // (What waits for a deadline that has come keeps its timer's id until a clean-up.)
     timer_remove_value(p.timers, job_entry(j));
-    const stack_range range = stack_bounds(p.stacks, job_stack_top(j));
-    if (p.tool && p.tool->fiber_destroy)
-        p.tool->fiber_destroy(j.fiber);
-    if (p.tool && p.tool->stack_forget)
-        p.tool->stack_forget(range.low, range.bytes);
+    pool_tell_end(p, j.fiber, stack_bounds(p.stacks, job_stack_top(j)));
     p.discarded++;
     recycle(p, j);
     drop_doomed(p);

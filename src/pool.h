@@ -137,6 +137,8 @@ job *pool_take(pool &p, int *reason);
 // A job that has ended, called on its own stack; one that was taken and did
 // not start.
 void pool_put(pool &p, job &j);
+// What lived on a stack has ended: for the tool, if there is one.
+void pool_tell_end(const pool &p, void *fiber, const stack_range &range);
 // A paused job, not run on: as if it had ended, but for what counts.
 void pool_discard(pool &p, job &j);
 // Takes a job that runs from the head of the hot list, if the fast path has
