@@ -35,9 +35,9 @@ struct context {
 };
 static_assert(sizeof(context) == JS_CONTEXT_BYTES);
 
-// What goes over with a switch: two words, which most ABIs pass and return in
-// registers (s390x: in memory). answer is JOBSWITCH_PAUSE or _FINISH up to whoever started or
-// resumed, and what the pause returns down to a job.
+// What goes over with a switch: two words, which most ABIs pass and return in registers
+// (s390x, i386 and arm: in memory, at least in part). answer is JOBSWITCH_PAUSE or _FINISH
+// up to whoever started or resumed, and what the pause returns down to a job.
 struct transfer {
     uintptr_t answer;
     uintptr_t payload;
