@@ -58,9 +58,7 @@ template <size_t N> static bool walk_meets(const uintptr_t (&functions)[N])
 {
     walk w;
     w.count = 0;
-    // (By EHABI a walk of a whole thread fails in the end.)
-    constexpr int end = unwinds_by_rows ? int(_URC_END_OF_STACK) : 9;
-    if (_Unwind_Backtrace(walk_step, &w) != end)
+    if (_Unwind_Backtrace(walk_step, &w) != walk_end)
         return false;
     size_t met = 0;
     for (int i = 0; i < w.count && met < N; i++)

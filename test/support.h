@@ -71,6 +71,8 @@ inline constexpr bool unwinds_by_rows = false;
 #else
 inline constexpr bool unwinds_by_rows = true;
 #endif
+// How a walk of a whole thread ends. (By EHABI it fails.)
+inline constexpr int walk_end = unwinds_by_rows ? int(_URC_END_OF_STACK) : 9;
 // Where a function begins. (Of an address in Thumb the lowest bit says that.)
 inline uintptr_t begin_of(uintptr_t function) { return function & ~uintptr_t(!unwinds_by_rows); }
 inline uintptr_t begin_of(auto *function)

@@ -694,6 +694,7 @@ static void handles_that_are_none(void **)
         handle_make(0, generation), // a chunk's header
         handle_make(beyond, generation),
         handle_make((arena_blocks_most - 1) * JS_JOB_BYTES, generation),
+        handle_is_wide ? handle_make(UINT32_MAX & ~uint32_t(127), generation) : 0,
         handle_is_wide ? reinterpret_cast<uintptr_t>(&a) : 0,
     };
     for (uintptr_t value : none) {
