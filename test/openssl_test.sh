@@ -110,6 +110,12 @@ int main(void)
     NEED(ASYNC_WAIT_CTX_get_all_fds(ctx, NULL, &added) && added == 0);
     NEED(cleaned == 0);
 
+    /* Nor does a late name mean the next job, which has all that the first had. */
+    NEED(ASYNC_start_job(&second, ctx, &ret, pauses, NULL, 0) == ASYNC_PAUSE && second != kept);
+    refused(kept);
+    NEED(!ASYNC_get_wait_ctx(kept) && ASYNC_get_wait_ctx(second) == ctx);
+    NEED(ASYNC_start_job(&second, ctx, &ret, NULL, NULL, 0) == ASYNC_FINISH && ret == 1);
+
     /* Pauses are not blocked any more, nor is a job in the way of one that it starts. */
     NEED(ASYNC_init_thread(0, 0));
     NEED(ASYNC_start_job(&job, ctx, &ret, starts_another, NULL, 0) == ASYNC_FINISH && ret == 2);
@@ -133,7 +139,7 @@ else
 fi
 said=$(timeout 60 env "LD_PRELOAD=$drop_in" "JOBSWITCH_OPENSSL_REPORT=$OUT/report" "$OUT/program" 2>&1)
 same "jobs, wait contexts and mistakes" right "$said"
-same "the report: it was this library" "jobs started 4 pauses 4" "$(cat "$OUT/report" 2>&1)"
+same "the report: it was this library" "jobs started 5 pauses 5" "$(cat "$OUT/report" 2>&1)"
 said=$(timeout 60 env "LD_PRELOAD=$drop_in" JOBSWITCH_STACK_BYTES=12k "$OUT/program" 2>&1)
 same "a size of stacks that is none" "jobswitch-openssl: JOBSWITCH_STACK_BYTES=12k: not a number of bytes; stacks have 65536 bytes
 right" "$said"

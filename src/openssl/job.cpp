@@ -276,7 +276,7 @@ static int answer_of_failure(int answer)
 [[gnu::always_inline]] static inline int resume(thread_state &t, ASYNC_JOB *job, int *ret)
 {
     slot *s = slot_find(job);
-    if (!s || s->owner != &t.slots)
+    if (!s || s->owner != &t.slots) // nor is it this thread's to say that it is not abandoned
         return refuse();
     if (s->abandoned_ns.load(std::memory_order_relaxed) && s->abandoned_ns.exchange(0))
         t.slots.abandoned--;
