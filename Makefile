@@ -137,6 +137,8 @@ lib-so := $(BUILD)/libjobswitch.so.1
 # The drop-in for OpenSSL's jobs: what is above, and src/openssl/, in one file to preload.
 openssl-objects := $(patsubst %,$(BUILD)/%.o,$(wildcard src/openssl/*.cpp))
 openssl-so := $(BUILD)/libjobswitch-openssl.so.1
+# (How it looks at programs is glibc's.)
+launcher := $(if $(LIBC),,$(BUILD)/jobswitch-openssl)
 
 # What was built with other words is built again; but make install, without
 # words of its own, installs what is there.
@@ -158,10 +160,7 @@ $(BUILD)/include/jobswitch/%.h: arch/$(ARCH)/%.h
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all
-all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so
-# (Not of all, nor installed, before it has what belongs to it.)
-.PHONY: openssl
-openssl: $(BUILD)/libjobswitch-openssl.so
+all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so $(BUILD)/libjobswitch-openssl.so $(launcher)
 
 library-cpp := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(sources))) $(filter %.cpp.o,$(openssl-objects))
 $(library-cpp): $(BUILD)/%.cpp.o: %.cpp $(again)
@@ -224,6 +223,12 @@ $(BUILD)/libjobswitch.so: $(lib-so)
 $(BUILD)/libjobswitch-openssl.so: $(openssl-so)
 $(BUILD)/libjobswitch.so $(BUILD)/libjobswitch-openssl.so:
 	$(Q)ln -sf $(<F) $@
+
+# It finds the library where it is built, and where it is installed.
+$(BUILD)/jobswitch-openssl: $(BUILD)/src/openssl/launcher.c.o $(BUILD)/libjobswitch-openssl.so
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(flags-$(MODE)) -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' $(LDFLAGS) -o $@ $< \
+	    -L$(BUILD) -Wl,--no-as-needed -ljobswitch-openssl -ldl
 
 # ---- programs ----------------------------------------------------------------
 #
@@ -365,7 +370,7 @@ check:
 # (Single tests bring what they look at.)
 with-examples := $(if $(LIBC),,$(if $(TESTS),$(filter http manpage,$(TESTS)),yes))
 plain-and-native := $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC),,yes)
-check-programs: all $(if $(plain-and-native),openssl $(if $(TESTS),,$(bench))) $(if $(with-examples),examples) $(test-programs)
+check-programs: all $(if $(plain-and-native),$(if $(TESTS),,$(bench))) $(if $(with-examples),examples) $(test-programs)
 
 # Each in make check's own way; what it says of each is kept in build/ports/.
 .PHONY: check-ports
@@ -417,8 +422,7 @@ endif
 # ---- installing --------------------------------------------------------------
 
 headers := $(wildcard include/jobswitch/*.h) $(inline-h)
-pages3 := $(wildcard doc/man3/*.3)
-pages7 := $(wildcard doc/man7/*.7)
+pages := $(patsubst doc/%,%,$(wildcard doc/man[137]/*.[137]))
 # In double quotes in every recipe: they may hold blanks.
 include-to = $(DESTDIR)$(PREFIX)/include
 lib-to = $(DESTDIR)$(LIBDIR)
@@ -428,37 +432,42 @@ man-to = $(DESTDIR)$(PREFIX)/share/man
 .PHONY: install uninstall clean
 install: all
 	$(Q)install -d "$(include-to)/jobswitch" "$(include-to)/jobswitch-compat/openssl" \
-	    "$(lib-to)/pkgconfig" "$(man-to)/man3" "$(man-to)/man7"
+	    "$(lib-to)/pkgconfig" "$(man-to)/man1" "$(man-to)/man3" "$(man-to)/man7"
 	$(Q)install -m 644 $(headers) "$(include-to)/jobswitch"
 	$(Q)install -m 644 include/compat/openssl/async.h "$(include-to)/jobswitch-compat/openssl"
 	$(Q)install -m 644 $(lib-a) "$(lib-to)"
-	$(Q)install -m 755 $(lib-so) "$(lib-to)/libjobswitch.so.$(version)"
-	$(Q)ln -sf libjobswitch.so.$(version) "$(lib-to)/libjobswitch.so.1"
-	$(Q)ln -sf libjobswitch.so.1 "$(lib-to)/libjobswitch.so"
+	$(Q)for name in libjobswitch libjobswitch-openssl; do \
+	    install -m 755 $(BUILD)/$$name.so.1 "$(lib-to)/$$name.so.$(version)" && \
+	    ln -sf $$name.so.$(version) "$(lib-to)/$$name.so.1" && \
+	    ln -sf $$name.so.1 "$(lib-to)/$$name.so" || exit; done
 	$(Q)printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' \
 	    'includedir=$${prefix}/include' '' 'Name: jobswitch' \
 	    'Description: jobs that pause and resume, on stacks of their own' \
 	    'Version: $(version)' 'Libs: -L$${libdir} -ljobswitch' \
 	    'Libs.private: -pthread' 'Cflags: -I$${includedir}' \
 	    > "$(lib-to)/pkgconfig/jobswitch.pc"
-	$(Q)if [ -x $(bench) ]; then install -d "$(bin-to)" && \
-	    install -m 755 $(bench) "$(bin-to)"; fi
-	$(Q)install -m 644 $(pages3) "$(man-to)/man3"
-	$(Q)install -m 644 $(pages7) "$(man-to)/man7"
+	$(Q)printf '%s\n' 'libdir=$(LIBDIR)' '' 'Name: jobswitch-openssl' \
+	    'Description: OpenSSL jobs by jobswitch; to be linked before libssl and libcrypto' \
+	    'Version: $(version)' \
+	    'Libs: -L$${libdir} -Wl,--push-state,--no-as-needed -ljobswitch-openssl -Wl,--pop-state' \
+	    > "$(lib-to)/pkgconfig/jobswitch-openssl.pc"
+	$(Q)for program in $(wildcard $(bench)) $(launcher); do \
+	    install -d "$(bin-to)" && install -m 755 $$program "$(bin-to)" || exit; done
+	$(Q)for page in $(pages); do install -m 644 doc/$$page "$(man-to)/$$page" || exit; done
 # (jobswitch-bench if it was built: the library needs none of its packages.)
 #
 # What was installed, by name, and the folders that were made for it alone.
 uninstall:
 	$(Q)for file in $(notdir $(headers)); do rm -f "$(include-to)/jobswitch/$$file"; done
-	$(Q)rm -f "$(bin-to)/$(notdir $(bench))" \
-	    "$(include-to)/jobswitch-compat/openssl/async.h" "$(lib-to)/libjobswitch.a" \
-	    "$(lib-to)/libjobswitch.so" "$(lib-to)/libjobswitch.so.1" \
-	    "$(lib-to)/libjobswitch.so.$(version)" "$(lib-to)/pkgconfig/jobswitch.pc"
-	$(Q)for page in $(notdir $(pages3)); do rm -f "$(man-to)/man3/$$page"; done
-	$(Q)for page in $(notdir $(pages7)); do rm -f "$(man-to)/man7/$$page"; done
+	$(Q)for name in libjobswitch libjobswitch-openssl; do \
+	    rm -f "$(lib-to)/$$name.so" "$(lib-to)/$$name.so.1" "$(lib-to)/$$name.so.$(version)" \
+	        "$(lib-to)/pkgconfig/$${name#lib}.pc"; done
+	$(Q)rm -f "$(bin-to)/$(notdir $(bench))" "$(bin-to)/jobswitch-openssl" \
+	    "$(include-to)/jobswitch-compat/openssl/async.h" "$(lib-to)/libjobswitch.a"
+	$(Q)for page in $(pages); do rm -f "$(man-to)/$$page"; done
 	$(Q)rmdir "$(include-to)/jobswitch" "$(include-to)/jobswitch-compat/openssl" \
 	    "$(include-to)/jobswitch-compat" 2>/dev/null || :
 clean:
 	$(Q)rm -rf build
 
--include $(patsubst %.o,%.d,$(objects) $(openssl-objects)) $(wildcard $(addprefix $(BUILD)/,test/*.d examples/*.d bench/*.d bench/rows/*.d bench/peers/*.d))
+-include $(patsubst %.o,%.d,$(objects) $(openssl-objects) $(BUILD)/src/openssl/launcher.c.o) $(wildcard $(addprefix $(BUILD)/,test/*.d examples/*.d bench/*.d bench/rows/*.d bench/peers/*.d))

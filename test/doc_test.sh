@@ -309,7 +309,7 @@ done <"$OUT/reasons" >"$OUT/complaints"
 [ ! -s "$OUT/complaints" ]
 result $? "reasons and their numbers" "$OUT/complaints"
 
-for page in doc/man3/*.3 doc/man7/*.7; do
+for page in doc/man1/*.1 doc/man3/*.3 doc/man7/*.7; do
     name=$(basename "$page")
     if grep -q '^\.so ' "$page"; then
         continue # looked at with the page of its function
@@ -319,7 +319,8 @@ for page in doc/man3/*.3 doc/man7/*.7; do
         if command -v mandoc >/dev/null; then
             mandoc -T lint -W warning "$page"
         fi
-        extract_page "$page" "$OUT/$name"
+        # (Examples of commands are in section 1.)
+        case $page in *.1) ;; *) extract_page "$page" "$OUT/$name" ;; esac
     } >"$OUT/complaints" 2>&1
     [ ! -s "$OUT/complaints" ]
     result $? "words of $name" "$OUT/complaints"

@@ -91,7 +91,7 @@ esac
 
 # ---- each object -----------------------------------------------------------------
 
-objects=$(find "$BUILD/src" "$BUILD/arch" -name '*.o')
+objects=$(find "$BUILD/src" "$BUILD/arch" -name '*.o' ! -name launcher.c.o)
 [ "$(echo "$objects" | wc -l)" -ge 6 ] || bad "no objects to look at in $BUILD"
 # a missing note means an executable stack, too
 same "each object says that its stack is not executable" "" "$(for o in $objects; do
@@ -209,15 +209,18 @@ install() { # [un]install; nothing of an outer make
         DESTDIR="$root" PREFIX=/usr
 }
 try "make install" install install
-program=
-[ ! -x "$BUILD/bench/jobswitch-bench" ] || program='usr/bin/jobswitch-bench
-'
-same "what is installed, but for man pages" "${program}usr/include/jobswitch-compat/openssl/async.h
+programs=$(cd "$BUILD" && ls bench/jobswitch-bench jobswitch-openssl 2>/dev/null | sed 's|^\(.*/\)*|usr/bin/|')
+same "what is installed, but for man pages" "$programs${programs:+
+}usr/include/jobswitch-compat/openssl/async.h
 $(for h in $headers $inline; do echo "usr/include/jobswitch/$(basename "$h")"; done | LC_ALL=C sort)
+usr/lib/libjobswitch-openssl.so
+usr/lib/libjobswitch-openssl.so.1
+usr/lib/libjobswitch-openssl.so.1.0.0
 usr/lib/libjobswitch.a
 usr/lib/libjobswitch.so
 usr/lib/libjobswitch.so.1
 usr/lib/libjobswitch.so.1.0.0
+usr/lib/pkgconfig/jobswitch-openssl.pc
 usr/lib/pkgconfig/jobswitch.pc" "$(cd "$root" && find . ! -type d ! -path './usr/share/man/*' | sed 's|^\./||' | LC_ALL=C sort)"
 same "a man page for each function" "$(echo "$in_map" | grep -v '^jobswitch_inline_')" \
     "$(cd "$root/usr/share/man/man3" && ls | sed 's/\.3$//' | grep '^jobswitch_' | sort)"

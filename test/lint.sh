@@ -96,7 +96,7 @@ for f in $text; do
     [ -z "$(tail -c 1 "$f")" ] || fault "no newline at the end: $f"
     [ -n "$(tail -n 1 "$f")" ] || fault "empty line at the end: $f"
 done
-for f in $(named '\.(c|cpp|h|hpp|asm|inc|S|sh|mk|map|py|gp|[37])$|(^|/)Makefile$'); do
+for f in $(named '\.(c|cpp|h|hpp|asm|inc|S|sh|mk|map|py|gp|[137])$|(^|/)Makefile$'); do
     # a page that is another one's second name
     case $f in doc/*) grep -q '^\.so ' "$f" && continue ;; esac
     head -n 3 "$f" | grep -q 'SPDX-License-Identifier: Apache-2.0' || fault "no SPDX line: $f"
@@ -175,7 +175,7 @@ done
 
 # ---- manual pages -----------------------------------------------------------------------
 
-pages=$(named '^doc/man[37]/.*\.[37]$')
+pages=$(named '^doc/man[137]/.*\.[137]$')
 [ -n "$pages" ] || fault "no manual pages"
 if command -v mandoc >/dev/null; then
     for f in $pages; do

@@ -8,7 +8,6 @@ set -u
 no_tool
 not_emulated "the drop-in is tried with this machine's libcrypto"
 drop_in=$BUILD/libjobswitch-openssl.so
-[ -e "$drop_in" ] || none_of_it "not built here"
 echo '#include <openssl/async.h>' | $CC -E -x c - >/dev/null 2>&1 || none_of_it "no headers of OpenSSL here"
 
 exported=$(nm -D --defined-only "$drop_in" | awk '{print $3}')
@@ -143,4 +142,113 @@ same "the report: it was this library" "jobs started 5 pauses 5" "$(cat "$OUT/re
 said=$(timeout 60 env "LD_PRELOAD=$drop_in" JOBSWITCH_STACK_BYTES=12k "$OUT/program" 2>&1)
 same "a size of stacks that is none" "jobswitch-openssl: JOBSWITCH_STACK_BYTES=12k: not a number of bytes; stacks have 65536 bytes
 right" "$said"
+
+# ---- the launcher ------------------------------------------------------------------------
+
+launcher=$BUILD/jobswitch-openssl
+# launched CODE PATTERN COMMAND...: how it ends, and a line on either stream
+launched() {
+    local expected=$1 pattern=$2 code
+    shift 2
+    timeout 60 "$@" >"$OUT/log" 2>&1 </dev/null
+    code=$?
+    if [ $code = "$expected" ] && grep -qE -- "$pattern" "$OUT/log"; then
+        ok "launcher: $pattern"
+    else
+        echo "exit code $code; $*" >>"$OUT/log"
+        bad "launcher: $expected, $pattern" "$OUT/log"
+    fi
+}
+rm -f "$OUT/report"
+launched 0 '^right$' env "JOBSWITCH_OPENSSL_REPORT=$OUT/report" "$launcher" "$OUT/program"
+same "launched, it was this library" "jobs started 5 pauses 5" "$(cat "$OUT/report" 2>&1)"
+launched 0 'program: [1-9][0-9]* references to OpenSSL.s jobs, all of them to /.*/libjobswitch-openssl.so.1' \
+    "$launcher" --check "$OUT/program"
+launched 3 '^said a  b$' "$launcher" sh -c 'echo "said $1"; exit 3' sh 'a  b'
+launched 0 'does not use OpenSSL.s jobs when it starts' "$launcher" --check sh
+printf '#!%s\n' "$(cd "$OUT" && pwd)/program" >"$OUT/script" && chmod +x "$OUT/script"
+launched 0 '^right$' "$launcher" "$OUT/script"
+launched 125 'no option --wrong' "$launcher" --wrong
+launched 125 'no program is named' "$launcher"
+launched 127 'nothing-like-that: not found' "$launcher" nothing-like-that
+launched 127 'no/such: cannot be looked at: No such file' "$launcher" no/such
+cp "$OUT/program" "$OUT/not_executable" && chmod -x "$OUT/not_executable"
+launched 126 'not_executable: Permission denied' "$launcher" "$OUT/not_executable"
+echo text >"$OUT/text"
+launched 125 'neither a program nor a script' "$launcher" "$OUT/text"
+
+# Nothing can stand before these.
+echo 'int main(void) { return 0; }' >"$OUT/main.c"
+$CC -static -o "$OUT/static" "$OUT/main.c" && launched 125 'static: is statically linked' "$launcher" "$OUT/static"
+$CC -static -o "$OUT/static" "$OUT/program.c" -lcrypto -pthread 2>/dev/null &&
+    launched 125 'static: is statically linked' "$launcher" "$OUT/static"
+if $CC -o "$OUT/built_in" "$OUT/program.c" "$($CC -print-file-name=libcrypto.a)" -pthread -ldl 2>"$OUT/log"; then
+    launched 125 'built_in: has an OpenSSL of its own built in' "$launcher" "$OUT/built_in"
+else
+    bad "build with OpenSSL's archive" "$OUT/log"
+fi
+# The same in a library.
+echo 'int ASYNC_is_capable(void); int uses(void) { return ASYNC_is_capable(); }' >"$OUT/uses.c"
+echo 'int uses(void); int main(void) { return !uses(); }' >"$OUT/calls.c"
+$CC -fPIC -shared -o "$OUT/libuses.so" "$OUT/uses.c" -Wl,-Bsymbolic -Wl,--exclude-libs,ALL "$($CC -print-file-name=libcrypto.a)" -pthread -ldl &&
+    $CC -o "$OUT/calls" "$OUT/calls.c" -L"$OUT" -luses -Wl,-rpath,'$ORIGIN'
+launched 125 'libuses.so has an OpenSSL of its own built in' "$launcher" "$OUT/calls"
+# Somebody stands before it.
+echo 'int ASYNC_is_capable(void) { return 0; }' >"$OUT/before.c"
+$CC -fPIC -shared -o "$OUT/before.so" "$OUT/before.c"
+launched 125 'it does not take hold: ASYNC_is_capable of .*/program is taken from .*/before.so' \
+    env "LD_PRELOAD=$OUT/before.so" "$launcher" "$OUT/program"
+$CC -fPIC -shared -o "$OUT/libuses2.so" "$OUT/uses.c" -lcrypto
+$CC -rdynamic -o "$OUT/own" "$OUT/calls.c" "$OUT/before.c" -L"$OUT" -luses2 -Wl,-rpath,'$ORIGIN'
+launched 125 'it does not take hold: ASYNC_is_capable of .*/libuses2.so is taken from .*/own' "$launcher" "$OUT/own"
+# A library whose names have another version is passed by, in silence but for this.
+mkdir -p "$OUT/versioned"
+sed 's/^{/OTHER_1.0 {/' src/openssl/openssl.map >"$OUT/versioned/map"
+echo 'int ASYNC_is_capable(void) { return 1; } int ASYNC_start_job(void) { return 1; }' |
+    $CC -fPIC -shared -x c -o "$OUT/versioned/libjobswitch-openssl.so.1" - -Wl,--version-script,"$OUT/versioned/map" \
+        -Wl,-soname,libjobswitch-openssl.so.1
+launched 125 'it does not take hold: ASYNC_.* is taken from .*libcrypto.so' \
+    env "LD_LIBRARY_PATH=$OUT/versioned" "$launcher" "$OUT/program"
+launched 125 'must not have a blank or a colon in its path' env "LD_LIBRARY_PATH=$OUT/with blank" sh -c \
+    'mkdir -p "$1" && cp "$2" "$1" && exec "$3" --check sh' sh "$OUT/with blank" "$drop_in.1" "$launcher"
+case $(uname -m) in
+x86_64)
+    head -c 4 "$OUT/program" >"$OUT/other_cpu"
+    printf '\001' >>"$OUT/other_cpu"
+    tail -c +6 "$OUT/program" >>"$OUT/other_cpu"
+    launched 125 'is for another kind of CPU' "$launcher" "$OUT/other_cpu"
+    ;;
+esac
+sed 's|/ld-linux-x86-64.so.2|/ld-another-libc.so.1|' "$OUT/program" >"$OUT/other_libc"
+cmp -s "$OUT/program" "$OUT/other_libc" ||
+    launched 125 'is for another C library' "$launcher" "$OUT/other_libc"
+# (Only root can make what belongs to another.)
+if [ "$(id -u)" = 0 ]; then
+    cp "$OUT/program" "$OUT/setuid" && chown 65534 "$OUT/setuid" && chmod 4755 "$OUT/setuid"
+    launched 125 'setuid: is setuid or setgid' "$launcher" "$OUT/setuid"
+    chown 0:65534 "$OUT/setuid" && chmod 2755 "$OUT/setuid"
+    launched 125 'setuid: is setuid or setgid' "$launcher" "$OUT/setuid"
+else
+    skip "a setuid program: not root"
+fi
+
+# ---- linked instead -------------------------------------------------------------------------
+
+if command -v pkg-config >/dev/null; then
+    root=$(cd "$OUT" && pwd)/installed
+    rm -rf "$root" "$OUT/report"
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s --no-print-directory install DESTDIR="$root" PREFIX=/usr \
+        ARCH="$ARCH" MODE="$MODE" CC="$CC" CXX="$CXX" ENTRY="$(echo "$BUILD" | sed -n 's/.*-portable$/portable/p')" >"$OUT/log" 2>&1 ||
+        bad "make install" "$OUT/log"
+    flags=$(PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_LIBDIR=$root/usr/lib/pkgconfig PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 \
+        pkg-config --cflags --libs jobswitch-openssl)
+    # shellcheck disable=SC2086
+    $CC -o "$OUT/linked" "$OUT/program.c" -Wl,--as-needed $flags -lcrypto -pthread &&
+        said=$(LD_LIBRARY_PATH=$root/usr/lib JOBSWITCH_OPENSSL_REPORT=$OUT/report timeout 60 "$OUT/linked" 2>&1)
+    same "linked by pkg-config" "right, jobs started 5 pauses 5" "$said, $(cat "$OUT/report")"
+    launched 0 'all of them to .*/installed/usr/lib/libjobswitch-openssl.so.1' "$root/usr/bin/jobswitch-openssl" --check "$OUT/program"
+    rm -rf "$root"
+else
+    skip "no pkg-config here"
+fi
 finish
