@@ -244,6 +244,7 @@ $(BUILD)/%.cpp.o: %.cpp $(again)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CXX) $(common) $(user-cxx) $(more-flags) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/src/openssl/launcher.c.o: private more-flags = -DLAUNCHER_VERSION='"$(version)"'
 $(BUILD)/test/%.o: private more-flags = -Isrc -Iarch/$(ARCH) $(arch-test-flags) $(test-flags)
 
 define link-with
@@ -252,6 +253,7 @@ define link-with
 endef
 comma := ,
 with-so = -L$(BUILD) -ljobswitch -Wl,-rpath,'$$ORIGIN/..'
+with-openssl-so = -L$(BUILD) -Wl,--no-as-needed -ljobswitch-openssl -lssl -lcrypto -Wl,-rpath,'$$ORIGIN/..'
 
 examples := $(BUILD)/examples/manpage $(BUILD)/examples/http_server
 $(BUILD)/examples/manpage: $(BUILD)/examples/manpage.c.o $(BUILD)/libjobswitch.so
@@ -336,7 +338,12 @@ $(cmocka): build/cmocka/src/cmocka.c $(again)
 endif
 
 shared-tests := beside_openssl plugin
+# (libssl is there for this machine's CPU and its C library.)
+openssl-tests := openssl_tls
 test-sources := $(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp))
+ifneq ($(cross)$(LIBC),)
+test-sources := $(filter-out $(openssl-tests:%=test/%_test.cpp),$(test-sources))
+endif
 test-names := $(patsubst test/%_test,%,$(basename $(test-sources)))
 test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
 test-scripts := $(if $(LIBC),test/doc_test.sh test/link_test.sh,$(wildcard test/*_test.sh arch/$(ARCH)/*_test.sh))
@@ -348,15 +355,20 @@ test-scripts := $(filter $(patsubst %,test/%_test.sh,$(TESTS)) $(patsubst %,arch
 endif
 $(patsubst %,$(BUILD)/%.o,$(test-sources)): | $(if $(cmocka),build/cmocka/src/cmocka.c)
 
+library-of = $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(if $(filter $(1),$(openssl-tests)),$(BUILD)/libjobswitch-openssl.so,$(lib-inside)))
+with-library-of = $(if $(filter $(1),$(shared-tests)),$(with-so),$(if $(filter $(1),$(openssl-tests)),$(with-openssl-so)))
 define test-rule
-$(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(lib-inside)) $(cmocka)
-	$$(call link-with,$(if $(filter $(1),$(shared-tests)),$$(with-so)) $$(libs-$(1)) $(if $(cmocka),,-lcmocka) -ldl)
+$(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(call library-of,$(1)) $(cmocka)
+	$$(call link-with,$$(call with-library-of,$(1)) $$(libs-$(1)) $(if $(cmocka),,-lcmocka) -ldl)
 endef
 $(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
 $(BUILD)/test/beside_openssl_test: $(BUILD)/test/beside_openssl_test.libs
 libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
 libs-fp := -lm
 libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended -Wl,--wrap=context_unwound)
+$(BUILD)/test/openssl_tls_test: $(BUILD)/test/pausing_engine.c.o $(BUILD)/test/tls_clients
+$(BUILD)/test/tls_clients: $(BUILD)/test/tls_clients.c.o
+	$(call link-with,-lssl -lcrypto)
 $(BUILD)/test/bench_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,stats baseline json)
 $(BUILD)/test/bench_html_test: $(patsubst %,$(BUILD)/bench/%.cpp.o,html html_chart text stats)
 
@@ -370,7 +382,7 @@ check:
 # (Single tests bring what they look at.)
 with-examples := $(if $(LIBC),,$(if $(TESTS),$(filter http manpage,$(TESTS)),yes))
 plain-and-native := $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC),,yes)
-check-programs: all $(if $(plain-and-native),$(if $(TESTS),,$(bench))) $(if $(with-examples),examples) $(test-programs)
+check-programs: all $(if $(plain-and-native),$(if $(TESTS),,$(bench)) $(BUILD)/test/tls_clients) $(if $(with-examples),examples) $(test-programs)
 
 # Each in make check's own way; what it says of each is kept in build/ports/.
 .PHONY: check-ports

@@ -168,6 +168,8 @@ launched 3 '^said a  b$' "$launcher" sh -c 'echo "said $1"; exit 3' sh 'a  b'
 launched 0 'does not use OpenSSL.s jobs when it starts' "$launcher" --check sh
 printf '#!%s\n' "$(cd "$OUT" && pwd)/program" >"$OUT/script" && chmod +x "$OUT/script"
 launched 0 '^right$' "$launcher" "$OUT/script"
+launched 0 "^jobswitch-openssl $(sed -n 's/.*VERSION_STRING "\(.*\)"/\1/p' include/jobswitch/jobswitch.h)\$" "$launcher" --version
+launched 0 '^usage: ' "$launcher" --help
 launched 125 'no option --wrong' "$launcher" --wrong
 launched 125 'no program is named' "$launcher"
 launched 127 'nothing-like-that: not found' "$launcher" nothing-like-that

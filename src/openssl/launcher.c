@@ -22,8 +22,6 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-#include "jobswitch/jobswitch.h"
-
 // As env(1) and its like have it.
 enum { refused = 125, not_executed = 126, not_found = 127 };
 
@@ -310,7 +308,7 @@ int main(int argc, char **argv)
             fputs(usage, stdout);
             return 0;
         } else if (strcmp(argv[at], "--version") == 0) {
-            puts("jobswitch-openssl " JOBSWITCH_VERSION_STRING);
+            puts("jobswitch-openssl " LAUNCHER_VERSION);
             return 0;
         } else if (strcmp(argv[at], "--") == 0) {
             at++;
