@@ -22,6 +22,7 @@ need() {
     "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
 tool() { command -v "$1"; }
+admin_tool() { command -v "$1" || [ -x "/usr/sbin/$1" ]; }
 compiler=$(command -v gcc || command -v clang || command -v cc)
 header() {
     # Without a compiler nothing can be said of headers; that is missing first.
@@ -74,6 +75,8 @@ case $what in run | all)
 esac
 case ${CROSS:+cross-}$what in check | all)
     need libcmocka-dev header cmocka.h
+    need openssl tool openssl
+    need haproxy admin_tool haproxy
     need gdb tool gdb
     need strace tool strace
     ;;
