@@ -337,14 +337,15 @@ $(cmocka): build/cmocka/src/cmocka.c $(again)
 	    CLOCK_REALTIME SIGLONGJMP GCC_THREAD_LOCAL_STORAGE) -funwind-tables $(test-flags) -c -o $@ $<
 endif
 
+plain-and-native := $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC),,yes)
 shared-tests := beside_openssl plugin
 # (libssl is there for this machine's CPU and its C library.)
-openssl-tests := openssl_tls
+openssl-tests := openssl_api openssl_tls
 test-sources := $(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp))
 ifneq ($(cross)$(LIBC),)
 test-sources := $(filter-out $(openssl-tests:%=test/%_test.cpp),$(test-sources))
 endif
-test-names := $(patsubst test/%_test,%,$(basename $(test-sources)))
+test-names := $(patsubst test/%_test,%,$(basename $(test-sources))) $(if $(plain-and-native),openssl_own)
 test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
 test-scripts := $(if $(LIBC),test/doc_test.sh test/link_test.sh,$(wildcard test/*_test.sh arch/$(ARCH)/*_test.sh))
 ifneq ($(TESTS),)
@@ -361,7 +362,10 @@ define test-rule
 $(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(call library-of,$(1)) $(cmocka)
 	$$(call link-with,$$(call with-library-of,$(1)) $$(libs-$(1)) $(if $(cmocka),,-lcmocka) -ldl)
 endef
-$(foreach name,$(test-names),$(eval $(call test-rule,$(name))))
+$(foreach name,$(filter-out openssl_own,$(test-names)),$(eval $(call test-rule,$(name))))
+# The same tests of OpenSSL's own jobs, which no tool is told of.
+$(BUILD)/test/openssl_own_test: $(BUILD)/test/openssl_api_test.cpp.o
+	$(call link-with,-lcrypto -lcmocka -ldl)
 $(BUILD)/test/beside_openssl_test: $(BUILD)/test/beside_openssl_test.libs
 libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
 libs-fp := -lm
@@ -381,7 +385,6 @@ check:
 	    test/run.sh $(test-programs) $(test-scripts)
 # (Single tests bring what they look at.)
 with-examples := $(if $(LIBC),,$(if $(TESTS),$(filter http manpage,$(TESTS)),yes))
-plain-and-native := $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC),,yes)
 check-programs: all $(if $(plain-and-native),$(if $(TESTS),,$(bench)) $(BUILD)/test/tls_clients) $(if $(with-examples),examples) $(test-programs)
 
 # Each in make check's own way; what it says of each is kept in build/ports/.
