@@ -271,13 +271,20 @@ bench-made := $(BUILD)/bench/made
 # Two peers are linked with the shared library; whatever else is of jobswitch, with
 # the archive, whose names end there.
 bench-shared := $(filter %/jobswitch-shared.cpp.o %/jobswitch-functions.cpp.o,$(bench-peers))
+# Who calls OpenSSL's jobs is a library as well, libssl; and to jump between a program and
+# libraries is slow on some processors.
+bench-openssl := $(filter %/openssl.cpp.o %/jobswitch-openssl.cpp.o,$(bench-peers))
+bench-so := $(BUILD)/bench/libjobswitch-bench-openssl.so
 bench-static := $(BUILD)/bench/static.o
-$(bench-static): $(filter-out $(bench-shared),$(bench-core) $(bench-peers)) $(lib-a)
+$(bench-static): $(filter-out $(bench-shared) $(bench-openssl),$(bench-core) $(bench-peers)) $(lib-a)
 	$(Q)$(CXX) $(join-lto) -r -nostdlib -o $@ $^
 	$(Q)$(OBJCOPY) --wildcard --localize-symbol='jobswitch_*' $@
-$(bench): $(bench-static) $(bench-shared) $(bench-peers:.cpp.o=.libs) $(BUILD)/libjobswitch.so
-	$(call link-with,$(with-so) -Wl$(comma)-rpath$(comma)'$$ORIGIN/../lib' $$(cat $(filter %.libs,$^)) -ldl)
-$(bench-core) $(bench-peers): more-flags = -Ibench -I$(bench-made)
+$(bench): $(bench-static) $(bench-shared) $(bench-peers:.cpp.o=.libs) $(BUILD)/libjobswitch.so $(bench-so)
+	$(call link-with,$(with-so) $(bench-so-link) $$(cat $(filter %.libs,$^)) -ldl)
+bench-so-link = -Wl,-rpath,'$$ORIGIN:$$ORIGIN/../lib' -rdynamic -L$(BUILD)/bench -Wl,--no-as-needed -ljobswitch-bench-openssl
+$(bench-so): $(bench-openssl) $(bench-openssl:.cpp.o=.libs)
+	$(call link-with,-shared -Wl$(comma)-soname$(comma)$(@F) $$(cat $(filter %.libs,$^)) -ldl)
+$(bench-core) $(bench-peers): more-flags = -Ibench -I$(bench-made) $(if $(filter $@,$(bench-openssl)),-fPIC)
 $(bench-core) $(bench-peers): | $(bench-made)/bench_rows.h $(bench-made)/bench_built.h
 $(BUILD)/%.libs: %.cpp $(again)
 	$(Q)mkdir -p $(@D)
@@ -466,6 +473,7 @@ install: all
 	    'Version: $(version)' \
 	    'Libs: -L$${libdir} -Wl,--push-state,--no-as-needed -ljobswitch-openssl -Wl,--pop-state' \
 	    > "$(lib-to)/pkgconfig/jobswitch-openssl.pc"
+	$(Q)$(if $(wildcard $(bench)),install -m 755 $(bench-so) "$(lib-to)")
 	$(Q)for program in $(wildcard $(bench)) $(launcher); do \
 	    install -d "$(bin-to)" && install -m 755 $$program "$(bin-to)" || exit; done
 	$(Q)for page in $(pages); do install -m 644 doc/$$page "$(man-to)/$$page" || exit; done
@@ -477,7 +485,7 @@ uninstall:
 	$(Q)for name in libjobswitch libjobswitch-openssl; do \
 	    rm -f "$(lib-to)/$$name.so" "$(lib-to)/$$name.so.1" "$(lib-to)/$$name.so.$(version)" \
 	        "$(lib-to)/pkgconfig/$${name#lib}.pc"; done
-	$(Q)rm -f "$(bin-to)/$(notdir $(bench))" "$(bin-to)/jobswitch-openssl" \
+	$(Q)rm -f "$(bin-to)/$(notdir $(bench))" "$(bin-to)/jobswitch-openssl" "$(lib-to)/$(notdir $(bench-so))" \
 	    "$(include-to)/jobswitch-compat/openssl/async.h" "$(lib-to)/libjobswitch.a"
 	$(Q)for page in $(pages); do rm -f "$(man-to)/$$page"; done
 	$(Q)rmdir "$(include-to)/jobswitch" "$(include-to)/jobswitch-compat/openssl" \

@@ -71,6 +71,8 @@ struct RuntimeDefaults {
     static constexpr bool LEAST_OF_PLACES = false;
     // The kernel switches between its jobs: that counts as no interruption.
     static constexpr bool KERNEL_SWITCHES = false;
+    // static preload(): a file that its processes have in LD_PRELOAD; "": there is none
+    static constexpr bool PRELOADS = false;
 };
 
 struct Peer {
@@ -125,8 +127,14 @@ void placed_cells(const Scale &scale, std::vector<Cell> &out, F templated)
                 if (more[i].run)
                     out[from + i].alternatives.push_back(std::move(more[i]));
         }
-    for (size_t i = from; i < out.size(); i++)
+    for (size_t i = from; i < out.size(); i++) {
         out[i].kernel_switches = R::KERNEL_SWITCHES;
+        if constexpr (R::PRELOADS) {
+            out[i].preload = R::preload();
+            if (out[i].preload.empty())
+                out[i].unavailable = "its library is not to be found";
+        }
+    }
 }
 
 // A pool that the cells of a process share: the first opens, the last closes.

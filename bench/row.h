@@ -93,6 +93,8 @@ struct Cell {
     // A process of its own, for memory, cold starts, and much state. Such a
     // cell is interleaved with its peers process by process.
     bool own_process = false;
+    // In LD_PRELOAD of its process. Cells with another one are in other processes.
+    std::string preload = {};
     int rounds = 0;            // a process; 0: as many as the harness likes
     int processes = 0;         // in a run, of own_process; 0: as above
     bool kernel_switches = false; // which are not told as interruptions

@@ -184,7 +184,7 @@ std::string run_all(const RunOptions &options, Results &results)
     size_t in_turns = 0; // cells that share a process
     for (const RowEntry &entry : rows_all()) {
         Planned row = {entry, row_cells(entry, {options.mode}), {}, {}, {}};
-        Task shared = {rows.size(), {}};
+        std::map<std::string, Task> shared; // by what is preloaded
         std::vector<Task> own;
         bool any = false;
         row.gathered.resize(row.cells.size());
@@ -199,17 +199,18 @@ std::string run_all(const RunOptions &options, Results &results)
                                          " of free memory";
             if (!row.wanted.back() || !row.unavailable.back().empty())
                 continue;
-            if (cell.own_process)
+            if (cell.own_process) {
                 own.push_back({rows.size(), {i}});
-            else
-                shared.cells.push_back(i);
+                continue;
+            }
+            Task &task = shared.try_emplace(cell.preload, Task{rows.size(), {}}).first->second;
+            task.cells.push_back(i);
+            in_turns += 1 + cell.alternatives.size();
         }
         if (!any)
             continue;
-        for (const size_t i : shared.cells)
-            in_turns += 1 + row.cells[i].alternatives.size();
-        if (!shared.cells.empty())
-            tasks.push_back(shared);
+        for (const auto &[preload, task] : shared)
+            tasks.push_back(task);
         tasks.insert(tasks.end(), own.begin(), own.end());
         rows.push_back(std::move(row));
     }
@@ -242,6 +243,7 @@ std::string run_all(const RunOptions &options, Results &results)
             WorkerTask task;
             task.row = row.entry.row.key;
             task.cells = tasks[t].cells;
+            task.preload = first.preload;
             task.mode = options.mode;
             task.cpu = options.cpu;
             task.rounds = effort.rounds;

@@ -300,6 +300,15 @@ WorkerReport worker_run(const WorkerTask &task)
         argv.push_back(word.data());
     argv.push_back(nullptr);
 
+    std::vector<char *> environment;
+    std::string preload = "LD_PRELOAD=" + task.preload;
+    for (char **at = environ; *at; at++)
+        if (task.preload.empty() || strncmp(*at, "LD_PRELOAD=", 11) != 0)
+            environment.push_back(*at);
+    if (!task.preload.empty())
+        environment.push_back(preload.data());
+    environment.push_back(nullptr);
+
     int ends[2];
     if (pipe(ends) != 0) {
         report.failure = std::string("no pipe: ") + strerror(errno);
@@ -312,7 +321,8 @@ WorkerReport worker_run(const WorkerTask &task)
     posix_spawn_file_actions_addclose(&actions, ends[1]);
     pid_t pid;
     const int error =
-        posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, argv.data(), environ);
+        posix_spawn(&pid, "/proc/self/exe", &actions, nullptr, argv.data(),
+                    environment.data());
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
     FILE *const from = error ? nullptr : fdopen(ends[0], "r");

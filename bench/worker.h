@@ -16,6 +16,7 @@
 struct WorkerTask {
     std::string row;           // key
     std::vector<size_t> cells; // of row_cells()
+    std::string preload = {};  // in LD_PRELOAD of the process
     Mode mode = Mode::FULL;
     int cpu = -1;
     int rounds = 1;

@@ -210,10 +210,13 @@ install() { # [un]install; nothing of an outer make
 }
 try "make install" install install
 programs=$(cd "$BUILD" && ls bench/jobswitch-bench jobswitch-openssl 2>/dev/null | sed 's|^\(.*/\)*|usr/bin/|')
+bench_so=
+[ ! -x "$BUILD/bench/jobswitch-bench" ] || bench_so='usr/lib/libjobswitch-bench-openssl.so
+'
 same "what is installed, but for man pages" "$programs${programs:+
 }usr/include/jobswitch-compat/openssl/async.h
 $(for h in $headers $inline; do echo "usr/include/jobswitch/$(basename "$h")"; done | LC_ALL=C sort)
-usr/lib/libjobswitch-openssl.so
+${bench_so}usr/lib/libjobswitch-openssl.so
 usr/lib/libjobswitch-openssl.so.1
 usr/lib/libjobswitch-openssl.so.1.0.0
 usr/lib/libjobswitch.a
