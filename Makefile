@@ -253,7 +253,7 @@ define link-with
 endef
 comma := ,
 with-so = -L$(BUILD) -ljobswitch -Wl,-rpath,'$$ORIGIN/..'
-with-openssl-so = -L$(BUILD) -Wl,--no-as-needed -ljobswitch-openssl -lssl -lcrypto -Wl,-rpath,'$$ORIGIN/..'
+with-openssl-so = -L$(BUILD) -Wl,--no-as-needed -ljobswitch-openssl -Wl,-rpath,'$$ORIGIN/..'
 
 examples := $(BUILD)/examples/manpage $(BUILD)/examples/http_server
 $(BUILD)/examples/manpage: $(BUILD)/examples/manpage.c.o $(BUILD)/libjobswitch.so
@@ -346,8 +346,9 @@ endif
 
 plain-and-native := $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIBC),,yes)
 shared-tests := beside_openssl plugin
-# (libssl is there for this machine's CPU and its C library.)
+# With the drop-in. (libssl is there for this machine's CPU and its C library.)
 openssl-tests := openssl_api openssl_tls
+drop-in-tests := openssl_alone $(openssl-tests)
 test-sources := $(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp))
 ifneq ($(cross)$(LIBC),)
 test-sources := $(filter-out $(openssl-tests:%=test/%_test.cpp),$(test-sources))
@@ -363,8 +364,8 @@ test-scripts := $(filter $(patsubst %,test/%_test.sh,$(TESTS)) $(patsubst %,arch
 endif
 $(patsubst %,$(BUILD)/%.o,$(test-sources)): | $(if $(cmocka),build/cmocka/src/cmocka.c)
 
-library-of = $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(if $(filter $(1),$(openssl-tests)),$(BUILD)/libjobswitch-openssl.so,$(lib-inside)))
-with-library-of = $(if $(filter $(1),$(shared-tests)),$(with-so),$(if $(filter $(1),$(openssl-tests)),$(with-openssl-so)))
+library-of = $(if $(filter $(1),$(shared-tests)),$(BUILD)/libjobswitch.so,$(if $(filter $(1),$(drop-in-tests)),$(BUILD)/libjobswitch-openssl.so,$(lib-inside)))
+with-library-of = $(if $(filter $(1),$(shared-tests)),$(with-so),$(if $(filter $(1),$(drop-in-tests)),$(with-openssl-so) $(if $(filter $(1),$(openssl-tests)),-lssl -lcrypto)))
 define test-rule
 $(BUILD)/test/$(1)_test: $$(patsubst %,$(BUILD)/%.o,$$(wildcard test/$(1)_test.c test/$(1)_test.cpp)) $(call library-of,$(1)) $(cmocka)
 	$$(call link-with,$$(call with-library-of,$(1)) $$(libs-$(1)) $(if $(cmocka),,-lcmocka) -ldl)

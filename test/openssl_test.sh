@@ -234,6 +234,93 @@ else
     skip "a setuid program: not root"
 fi
 
+# ---- other versions of OpenSSL -----------------------------------------------------------
+
+# Programs that were linked with them, as far as the dynamic linker sees it: names with their
+# versions, and what errors are told to. Nothing else of those libraries is there.
+cat >"$OUT/stub.h" <<'END'
+#include <stddef.h>
+#ifdef OLD
+#define ASYNC_set_mem_functions NULL
+#else
+int ASYNC_set_mem_functions(void *(*alloc)(size_t *), void (*release)(void *));
+#endif
+void *ASYNC_WAIT_CTX_new(void);
+int ASYNC_start_job(void **job, void *ctx, int *ret, int (*func)(void *), void *args, size_t size);
+int ASYNC_pause_job(void);
+extern int stub_reason, stub_library;
+END
+cat >"$OUT/old_program.c" <<'END'
+#include "stub.h"
+#include <stdio.h>
+static int (*volatile set_mem)(void *(*)(size_t *), void (*)(void *)) = ASYNC_set_mem_functions;
+static int pauses(void *args)
+{
+    (void)args;
+    return ASYNC_pause_job();
+}
+int main(void)
+{
+    void *job = NULL, *kept, *ctx = ASYNC_WAIT_CTX_new();
+    int ret = 0, set = set_mem ? set_mem(NULL, NULL) : 1;
+    int first = ASYNC_start_job(&job, ctx, &ret, pauses, NULL, 0);
+    kept = job;
+    int second = ASYNC_start_job(&job, ctx, &ret, NULL, NULL, 0);
+    int third = ASYNC_start_job(&kept, ctx, &ret, NULL, NULL, 0);
+    printf("%d %d %d %d, error %d of library %d\n", set, first, second, third, stub_reason, stub_library);
+    return 0;
+}
+END
+cat >"$OUT/stub.c" <<'END'
+#include "stub.h"
+int stub_reason, stub_library;
+void *ASYNC_WAIT_CTX_new(void) { return NULL; }
+int ASYNC_start_job(void **job, void *ctx, int *ret, int (*func)(void *), void *args, size_t size)
+{
+    (void)job, (void)ctx, (void)ret, (void)func, (void)args, (void)size;
+    return 99;
+}
+int ASYNC_pause_job(void) { return 99; }
+#ifdef OLD
+void ERR_put_error(int library, int function, int reason, const char *file, int line)
+{
+    (void)function, (void)file, (void)line;
+    stub_library = library, stub_reason = reason;
+}
+#else
+int ASYNC_set_mem_functions(void *(*alloc)(size_t *), void (*release)(void *))
+{
+    (void)alloc, (void)release;
+    return 99;
+}
+void ERR_new(void) {}
+void ERR_set_debug(const char *file, int line, const char *function)
+{
+    (void)file, (void)line, (void)function;
+}
+void ERR_set_error(int library, int reason, const char *format, ...)
+{
+    (void)format;
+    stub_library = library, stub_reason = reason;
+}
+#endif
+END
+for old in '1.1 OPENSSL_1_1_0 OLD 1' '4 OPENSSL_4.0.0 NEW 99'; do
+    read -r soname version define set <<<"$old"
+    folder=$OUT/libcrypto-$soname
+    mkdir -p "$folder"
+    echo "$version { global: *; };" >"$OUT/stub.map"
+    if $CC "-D$define" -fPIC -shared -o "$folder/libcrypto.so.$soname" "$OUT/stub.c" \
+        -Wl,-soname,"libcrypto.so.$soname" -Wl,--version-script,"$OUT/stub.map" >"$OUT/log" 2>&1 &&
+        $CC "-D$define" -o "$OUT/old_program" "$OUT/old_program.c" "$folder/libcrypto.so.$soname" \
+            -Wl,-rpath,"\$ORIGIN/libcrypto-$soname" >>"$OUT/log" 2>&1; then
+        same "a program of $version by itself" "$set 99 99 99, error 0 of library 0" "$("$OUT/old_program" 2>&1)"
+        launched 0 '^1 2 3 0, error 102 of library 51$' "$launcher" "$OUT/old_program"
+    else
+        bad "build of a program of $version" "$OUT/log"
+    fi
+done
+
 # ---- linked instead -------------------------------------------------------------------------
 
 if command -v pkg-config >/dev/null; then

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The drop-in without libcrypto in the process, so on every CPU and C library: what a job
+// and its wait context do, what becomes of those that nobody resumes, and of threads that
+// end. (What it does as OpenSSL does it is openssl_api_test's.)
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+// As OpenSSL's headers from 3.2 on have them.
+typedef struct async_job_st ASYNC_JOB;
+typedef struct async_wait_ctx_st ASYNC_WAIT_CTX;
+enum { ASYNC_ERR, ASYNC_NO_JOBS, ASYNC_PAUSE, ASYNC_FINISH };
+int ASYNC_init_thread(size_t max_size, size_t init_size);
+void ASYNC_cleanup_thread(void);
+int ASYNC_start_job(ASYNC_JOB **job, ASYNC_WAIT_CTX *ctx, int *ret, int (*func)(void *),
+                    void *args, size_t size);
+int ASYNC_pause_job(void);
+ASYNC_JOB *ASYNC_get_current_job(void);
+ASYNC_WAIT_CTX *ASYNC_get_wait_ctx(ASYNC_JOB *job);
+ASYNC_WAIT_CTX *ASYNC_WAIT_CTX_new(void);
+void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx);
+int ASYNC_WAIT_CTX_set_wait_fd(ASYNC_WAIT_CTX *ctx, const void *key, int fd, void *data,
+                               void (*cleanup)(ASYNC_WAIT_CTX *, const void *, int, void *));
+int ASYNC_WAIT_CTX_get_changed_fds(ASYNC_WAIT_CTX *ctx, int *added, size_t *added_count,
+                                   int *deleted, size_t *deleted_count);
+int ASYNC_WAIT_CTX_set_callback(ASYNC_WAIT_CTX *ctx, int (*callback)(void *), void *arg);
+int ASYNC_WAIT_CTX_get_callback(ASYNC_WAIT_CTX *ctx, int (**callback)(void *), void **arg);
+int ASYNC_WAIT_CTX_set_status(ASYNC_WAIT_CTX *ctx, int status);
+int ASYNC_WAIT_CTX_get_status(ASYNC_WAIT_CTX *ctx);
+
+// The library's clock is this one, so that a test need not wait for a minute.
+static _Atomic time_t seconds_ahead;
+int clock_gettime(clockid_t clock, struct timespec *now)
+{
+#ifdef SYS_clock_gettime64
+    struct { int64_t seconds, ns; } kernels;
+    if (syscall(SYS_clock_gettime64, clock, &kernels) != 0)
+        return -1;
+    now->tv_sec = (time_t)kernels.seconds;
+    now->tv_nsec = (long)kernels.ns;
+#else
+    if (syscall(SYS_clock_gettime, clock, now) != 0)
+        return -1;
+#endif
+    now->tv_sec += seconds_ahead;
+    return 0;
+}
+
+static ASYNC_WAIT_CTX *ctx;
+static int open_ctx(void **state)
+{
+    (void)state;
+    seconds_ahead = 0;
+    return !(ctx = ASYNC_WAIT_CTX_new());
+}
+static int close_ctx(void **state)
+{
+    (void)state;
+    ASYNC_WAIT_CTX_free(ctx);
+    ctx = NULL;
+    ASYNC_cleanup_thread();
+    return 0;
+}
+
+static int start(ASYNC_JOB **job, int *ret, int (*func)(void *))
+{
+    return ASYNC_start_job(job, ctx, ret, func, NULL, 0);
+}
+
+static int sum_of(const int *numbers)
+{
+    return numbers[0] + 10 * numbers[1] + 100 * numbers[2];
+}
+static int pauses_twice(void *args)
+{
+    const int *numbers = args;
+    const int before = sum_of(numbers);
+    if (ASYNC_get_wait_ctx(ASYNC_get_current_job()) != ctx || ASYNC_pause_job() != 1 ||
+        ASYNC_pause_job() != 1)
+        return -1;
+    return sum_of(numbers) == before ? before : -2;
+}
+static int pauses_once(void *args)
+{
+    (void)args;
+    return ASYNC_pause_job() == 1 ? 7 : 8;
+}
+
+static void test_jobs(void **state)
+{
+    ASYNC_JOB *jobs[100] = {0};
+    int ret = 0;
+    (void)state;
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < 100; i++) {
+            int numbers[3] = {i % 10, i / 10, 4};
+            ret = -5;
+            assert_int_equal(
+                ASYNC_start_job(&jobs[i], ctx, &ret, pauses_twice, numbers, sizeof numbers),
+                round < 2 ? ASYNC_PAUSE : ASYNC_FINISH);
+            assert_int_equal(ret, round < 2 ? -5 : 400 + i);
+            assert_true((jobs[i] != NULL) == (round < 2));
+        }
+    assert_null(ASYNC_get_current_job());
+    assert_int_equal(ASYNC_pause_job(), 1);
+}
+
+// Without an error queue, too.
+static void test_mistakes(void **state)
+{
+    ASYNC_JOB *job = NULL, *kept;
+    int ret = 0;
+    (void)state;
+    assert_int_equal(start(&job, &ret, NULL), ASYNC_ERR);
+    assert_int_equal(ASYNC_init_thread(2, 3), 0);
+    assert_int_equal(start(&job, &ret, pauses_once), ASYNC_PAUSE);
+    kept = job;
+    assert_int_equal(start(&job, &ret, NULL), ASYNC_FINISH);
+    job = kept;
+    assert_int_equal(start(&job, &ret, NULL), ASYNC_ERR);
+    assert_ptr_equal(job, kept);
+    job = (ASYNC_JOB *)&ret; // was none
+    assert_int_equal(start(&job, &ret, NULL), ASYNC_ERR);
+    assert_null(ASYNC_get_wait_ctx((ASYNC_JOB *)&ret));
+}
+
+// ---- jobs that nobody will resume -------------------------------------------------------
+
+static int key, cleaned;
+static void clean(ASYNC_WAIT_CTX *c, const void *k, int fd, void *data)
+{
+    assert_true(c == ctx && k == &key && data == &cleaned);
+    cleaned++;
+    close(fd);
+}
+
+// What it waits for has come: its stack is free at once.
+static void test_wait_context_goes_after_the_wake(void **state)
+{
+    ASYNC_JOB *job = NULL, *other = NULL, *kept;
+    int ret = 0, ends[2];
+    (void)state;
+    cleaned = 0;
+    assert_int_equal(ASYNC_init_thread(1, 1), 1);
+    assert_int_equal(start(&job, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(ASYNC_WAIT_CTX_set_wait_fd(ctx, &key, ends[0], &cleaned, clean), 1);
+    assert_int_equal(write(ends[1], "", 1), 1);
+    ASYNC_WAIT_CTX_free(ctx);
+    assert_int_equal(cleaned, 1);
+    close(ends[1]);
+    ctx = ASYNC_WAIT_CTX_new();
+    kept = job;
+    assert_null(ASYNC_get_wait_ctx(kept));
+    assert_int_equal(start(&other, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(start(&job, &ret, NULL), ASYNC_ERR);
+    assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
+}
+
+// Else somebody may still write to it, for a minute.
+static void test_wait_context_goes_before_the_wake(void **state)
+{
+    ASYNC_JOB *job = NULL, *other = NULL;
+    int ret = 0;
+    (void)state;
+    assert_int_equal(ASYNC_init_thread(1, 1), 1);
+    assert_int_equal(start(&job, &ret, pauses_once), ASYNC_PAUSE);
+    ASYNC_WAIT_CTX_free(ctx);
+    ctx = ASYNC_WAIT_CTX_new();
+    assert_null(ASYNC_get_wait_ctx(job));
+    assert_int_equal(start(&other, &ret, pauses_once), ASYNC_NO_JOBS);
+    seconds_ahead = 58;
+    assert_int_equal(start(&other, &ret, pauses_once), ASYNC_NO_JOBS);
+    seconds_ahead = 61;
+    assert_int_equal(start(&other, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(start(&job, &ret, NULL), ASYNC_ERR);
+    assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
+}
+
+// It may be resumed all the same, until then.
+static void test_resume_without_a_wait_context(void **state)
+{
+    ASYNC_JOB *job = NULL;
+    int ret = 0;
+    (void)state;
+    assert_int_equal(start(&job, &ret, pauses_once), ASYNC_PAUSE);
+    ASYNC_WAIT_CTX_free(ctx);
+    ctx = NULL;
+    assert_int_equal(start(&job, &ret, NULL), ASYNC_FINISH);
+    assert_int_equal(ret, 7);
+}
+
+static void *frees_it(void *arg)
+{
+    (void)arg;
+    ASYNC_WAIT_CTX_free(ctx);
+    ctx = NULL;
+    return NULL;
+}
+static void test_another_thread_frees_the_wait_context(void **state)
+{
+    ASYNC_JOB *job = NULL, *other = NULL;
+    pthread_t thread;
+    int ret = 0;
+    (void)state;
+    assert_int_equal(ASYNC_init_thread(1, 1), 1);
+    assert_int_equal(start(&job, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(pthread_create(&thread, NULL, frees_it, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    seconds_ahead = 61;
+    assert_int_equal(start(&other, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
+}
+
+// ---- threads --------------------------------------------------------------------------
+
+static int mappings(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    int lines = 0, c;
+    assert_non_null(maps);
+    while ((c = getc(maps)) != EOF)
+        lines += c == '\n';
+    fclose(maps);
+    return lines;
+}
+
+static void *leaves_jobs(void *last)
+{
+    ASYNC_JOB *job;
+    int ret = 0;
+    for (int i = 0; i < 20; i++) {
+        job = NULL;
+        if (ASYNC_start_job(&job, NULL, &ret, pauses_once, NULL, 0) != ASYNC_PAUSE)
+            return NULL;
+    }
+    *(ASYNC_JOB **)last = job;
+    return last;
+}
+static void test_threads_end(void **state)
+{
+    int after_some = 0, ret = 0;
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        pthread_t thread;
+        ASYNC_JOB *last = NULL;
+        void *good = NULL;
+        assert_int_equal(pthread_create(&thread, NULL, leaves_jobs, &last), 0);
+        assert_int_equal(pthread_join(thread, &good), 0);
+        assert_non_null(good);
+        assert_int_equal(start(&last, &ret, NULL), ASYNC_ERR);
+        if (i == 10)
+            after_some = mappings();
+    }
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer) // which keeps some of each thread
+    after_some = 100000;
+#endif
+#endif
+    assert_in_range(mappings(), 1, after_some + 5);
+}
+
+// As an engine's polling thread does: whenever it likes, also when the job has ended.
+static _Atomic(ASYNC_JOB *) told;
+static atomic_int calls;
+static atomic_bool ends;
+static int called(void *arg)
+{
+    assert_ptr_equal(arg, &calls);
+    calls++;
+    return 1;
+}
+static void *wakes(void *arg)
+{
+    while (!ends) {
+        ASYNC_WAIT_CTX *c = ASYNC_get_wait_ctx(told);
+        int (*callback)(void *) = NULL;
+        void *callback_arg = NULL;
+        if (!c)
+            continue;
+        if (c != ctx)
+            return NULL;
+        ASYNC_WAIT_CTX_set_status(c, 2);
+        if (ASYNC_WAIT_CTX_get_callback(c, &callback, &callback_arg))
+            callback(callback_arg);
+    }
+    return arg;
+}
+static int tells_its_name(void *args)
+{
+    (void)args;
+    told = ASYNC_get_current_job();
+    return ASYNC_pause_job();
+}
+static void test_wakes_at_any_time(void **state)
+{
+    pthread_t thread;
+    void *good = NULL;
+    int ret = 0;
+    (void)state;
+    assert_int_equal(ASYNC_WAIT_CTX_set_callback(ctx, called, &calls), 1);
+    assert_int_equal(pthread_create(&thread, NULL, wakes, &calls), 0);
+    for (int i = 0; i < 20000 || calls < 100; i++) {
+        ASYNC_JOB *job = NULL;
+        assert_int_equal(start(&job, &ret, tells_its_name), ASYNC_PAUSE);
+        assert_int_equal(start(&job, &ret, NULL), ASYNC_FINISH);
+    }
+    ends = true;
+    assert_int_equal(pthread_join(thread, &good), 0);
+    assert_non_null(good);
+    assert_int_equal(ASYNC_WAIT_CTX_get_status(ctx), 2);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, open_ctx, close_ctx)
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_jobs),
+        TEST(test_mistakes),
+        TEST(test_wait_context_goes_after_the_wake),
+        TEST(test_wait_context_goes_before_the_wake),
+        TEST(test_resume_without_a_wait_context),
+        TEST(test_another_thread_frees_the_wait_context),
+        TEST(test_threads_end),
+        TEST(test_wakes_at_any_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
