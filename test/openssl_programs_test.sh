@@ -13,22 +13,11 @@ launcher=$(cd "$BUILD" && pwd)/jobswitch-openssl
 command -v openssl >/dev/null || none_of_it "no openssl here"
 out=$(cd "$OUT" && pwd)
 
-if ! $CC -Wall -Wextra -O2 -fPIC -shared -o "$OUT/pausing_engine.so" test/pausing_engine.c -lcrypto -pthread 2>"$OUT/log"; then
+. test/pausing_engine.sh
+if ! pausing_engine_build 2>"$OUT/log"; then
     bad "build of the engine" "$OUT/log"
     finish
 fi
-cat >"$OUT/openssl.cnf" <<END_OF_FILE
-openssl_conf = init
-[init]
-engines = engines
-[engines]
-pausing = pausing
-[pausing]
-engine_id = pausing
-dynamic_path = $out/pausing_engine.so
-default_algorithms = RSA
-init = 1
-END_OF_FILE
 openssl req -x509 -newkey rsa:2048 -nodes -keyout "$OUT/key.pem" -out "$OUT/cert.pem" -days 2 \
     -subj /CN=localhost >"$OUT/log" 2>&1 || bad "a certificate" "$OUT/log"
 cat "$OUT/cert.pem" "$OUT/key.pem" >"$OUT/both.pem"

@@ -321,6 +321,12 @@ for old in '1.1 OPENSSL_1_1_0 OLD 1' '4 OPENSSL_4.0.0 NEW 99'; do
     fi
 done
 
+# ---- what is different, is written ------------------------------------------------------------
+
+same "the differences that tests know are those of doc/OPENSSL.md" \
+    "$(sed -n 's/^| `\([a-z-]*\)` |.*|.*|.*|$/\1/p' doc/OPENSSL.md | sort)" \
+    "$(grep -oE 'differs(<[^>]*>)?\(\s*"[a-z-]*"' test/openssl_api_test.cpp | sed 's/.*"\(.*\)"/\1/' | sort -u)"
+
 # ---- linked instead -------------------------------------------------------------------------
 
 if command -v pkg-config >/dev/null; then
