@@ -306,6 +306,12 @@ void test_limit(void **)
     assert_int_equal(start(&first, &ret, nullptr), ASYNC_FINISH);
     assert_int_equal(start(&second, &ret, pauses_once), ASYNC_PAUSE);
     assert_int_equal(start(&second, &ret, nullptr), ASYNC_FINISH);
+    // Another limit.
+    assert_int_equal(ASYNC_init_thread(2, 0), 1);
+    assert_int_equal(start(&first, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(start(&second, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(start(&first, &ret, nullptr), ASYNC_FINISH);
+    assert_int_equal(start(&second, &ret, nullptr), ASYNC_FINISH);
 }
 
 void test_sizes_of_a_pool(void **)
@@ -474,6 +480,11 @@ void test_callback_and_status(void **)
     assert_int_equal(ASYNC_WAIT_CTX_set_callback(nullptr, called_with_ctx, nullptr), 0);
 }
 
+// The answer in the lower digits, the reason above: what is told of a mistake.
+int told(int answer)
+{
+    return answer + 10 * (reason() & 15);
+}
 // ---- stacks of the program's ------------------------------------------------------------------
 
 size_t asked_bytes;
@@ -485,6 +496,10 @@ void *stack_alloc(size_t *bytes)
         *bytes += 65536; // it may be larger
     allocated++;
     return malloc(*bytes);
+}
+void *stack_alloc_less(size_t *bytes)
+{
+    return malloc(*bytes /= 2);
 }
 void stack_free(void *stack)
 {
@@ -525,6 +540,15 @@ void test_stacks_of_ones_own(void **)
         return freed == 1 ? 0 : 26;
     });
     assert_int_equal(answer, 0);
+    const int with_less = outcome([set] {
+        ASYNC_JOB *job = nullptr;
+        int ret = 0;
+        if (set(stack_alloc_less, stack_free) != 1)
+            return 20;
+        const int of_start = start(&job, &ret, pauses_once);
+        return told(of_start) + 10 * (is_drop_in() && freed != 1);
+    });
+    assert_int_equal(with_less, differs("smaller-stacks", int{ASYNC_PAUSE}, int{ASYNC_NO_JOBS}));
 }
 
 // ---- what is switched with a job, and what is not ----------------------------------------------
@@ -617,11 +641,6 @@ void test_error_queue_and_errno(void **)
 
 // ---- mistakes ------------------------------------------------------------------------------
 
-// The answer in the lower digits, the reason above: what is told of a mistake.
-int told(int answer)
-{
-    return answer + 10 * (reason() & 15);
-}
 constexpr int refused = ASYNC_ERR + 10 * (102 & 15);
 
 void test_resume_of_a_finished_job(void **)
