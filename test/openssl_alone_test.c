@@ -192,17 +192,46 @@ static void test_wait_context_goes_before_the_wake(void **state)
     assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
 }
 
-// It may be resumed all the same, until then.
+// It may be resumed all the same, until then; and is not given up any more after that.
+static int pauses_two_times(void *args)
+{
+    return ASYNC_pause_job() + pauses_once(args);
+}
 static void test_resume_without_a_wait_context(void **state)
 {
-    ASYNC_JOB *job = NULL;
+    ASYNC_JOB *job = NULL, *other = NULL;
     int ret = 0;
     (void)state;
-    assert_int_equal(start(&job, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(start(&job, &ret, pauses_two_times), ASYNC_PAUSE);
     ASYNC_WAIT_CTX_free(ctx);
     ctx = NULL;
+    assert_int_equal(start(&job, &ret, NULL), ASYNC_PAUSE);
+    seconds_ahead = 61;
+    assert_int_equal(start(&other, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
     assert_int_equal(start(&job, &ret, NULL), ASYNC_FINISH);
-    assert_int_equal(ret, 7);
+    assert_int_equal(ret, 8);
+}
+
+static void test_several_jobs_lose_their_wait_context(void **state)
+{
+    ASYNC_JOB *jobs[4] = {NULL};
+    int ret = 0;
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(start(&jobs[i], &ret, pauses_two_times), ASYNC_PAUSE);
+    // The last that paused is not one of those that still are.
+    assert_int_equal(start(&jobs[1], &ret, NULL), ASYNC_PAUSE);
+    assert_int_equal(start(&jobs[1], &ret, NULL), ASYNC_FINISH);
+    ASYNC_WAIT_CTX_free(ctx);
+    ctx = NULL;
+    for (int i = 0; i < 4; i++) {
+        if (i == 1)
+            continue;
+        assert_null(ASYNC_get_wait_ctx(jobs[i]));
+        assert_int_equal(start(&jobs[i], &ret, NULL), ASYNC_PAUSE);
+        assert_int_equal(start(&jobs[i], &ret, NULL), ASYNC_FINISH);
+    }
 }
 
 static void *frees_it(void *arg)
@@ -246,7 +275,8 @@ static void *leaves_jobs(void *last)
     int ret = 0;
     for (int i = 0; i < 20; i++) {
         job = NULL;
-        if (ASYNC_start_job(&job, NULL, &ret, pauses_once, NULL, 0) != ASYNC_PAUSE)
+        if (ASYNC_start_job(&job, ctx, &ret, pauses_once, NULL, 0) != ASYNC_PAUSE ||
+            ASYNC_get_wait_ctx(job) != ctx)
             return NULL;
     }
     *(ASYNC_JOB **)last = job;
@@ -263,6 +293,7 @@ static void test_threads_end(void **state)
         assert_int_equal(pthread_create(&thread, NULL, leaves_jobs, &last), 0);
         assert_int_equal(pthread_join(thread, &good), 0);
         assert_non_null(good);
+        assert_null(ASYNC_get_wait_ctx(last));
         assert_int_equal(start(&last, &ret, NULL), ASYNC_ERR);
         if (i == 10)
             after_some = mappings();
@@ -335,6 +366,7 @@ int main(void)
         TEST(test_wait_context_goes_after_the_wake),
         TEST(test_wait_context_goes_before_the_wake),
         TEST(test_resume_without_a_wait_context),
+        TEST(test_several_jobs_lose_their_wait_context),
         TEST(test_another_thread_frees_the_wait_context),
         TEST(test_threads_end),
         TEST(test_wakes_at_any_time),

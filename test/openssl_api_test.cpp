@@ -458,6 +458,26 @@ void test_periods(void **)
     assert_true(cleaned[0] == 0 && cleaned[1] == 1 && cleaned[2] == 1 && cleaned[3] == 1);
 }
 
+int clears_and_ends(void *)
+{
+    add(0);
+    ASYNC_pause_job();
+    return ASYNC_WAIT_CTX_clear_fd(ctx, &keys[0]);
+}
+void test_free_with_a_deletion_not_told(void **)
+{
+    ASYNC_JOB *job = nullptr;
+    int ret = 0;
+    memset(cleaned, 0, sizeof cleaned);
+    assert_int_equal(start(&job, &ret, clears_and_ends), ASYNC_PAUSE);
+    assert_int_equal(start(&job, &ret, nullptr), ASYNC_FINISH);
+    assert_int_equal(ret, 1);
+    changed({}, {100});
+    ASYNC_WAIT_CTX_free(ctx);
+    ctx = nullptr;
+    assert_int_equal(cleaned[0], 0);
+}
+
 int called_with_ctx(void *)
 {
     return 1;
@@ -822,6 +842,7 @@ int main()
         TEST(test_descriptors),
         TEST(test_same_key_twice),
         TEST(test_periods),
+        TEST(test_free_with_a_deletion_not_told),
         TEST(test_callback_and_status),
         TEST(test_library_context),
         TEST(test_library_context_of_a_job_first),

@@ -61,11 +61,11 @@ inline constexpr int async_err = 0, async_no_jobs = 1, async_pause = 2, async_fi
 
 // ---- between the files here ------------------------------------------------------------
 
-// The period in which a descriptor counts as added or deleted ends: the job was resumed.
-void wait_ctx_settle(ASYNC_WAIT_CTX *ctx);
-// Which of its jobs has paused, by the job's public name; NULL: none.
-void wait_ctx_set_paused(ASYNC_WAIT_CTX *ctx, ASYNC_JOB *job);
+// A job that has this wait context has paused, by that name.
+void wait_ctx_job_paused(ASYNC_WAIT_CTX *ctx, ASYNC_JOB *job);
+// It was resumed: the period in which a descriptor counts as added or deleted ends.
+void wait_ctx_job_resumed(ASYNC_WAIT_CTX *ctx);
 
-// A wait context goes whose job has paused, and so will not be resumed any more. woken:
-// what it waited for has come.
-void job_abandon(ASYNC_JOB *job, ASYNC_WAIT_CTX *ctx, bool woken);
+// A wait context goes while its jobs are paused, `jobs` of them, `last` the last, which
+// will not be resumed any more. woken: what they waited for has come.
+void job_abandon(ASYNC_WAIT_CTX *ctx, unsigned jobs, ASYNC_JOB *last, bool woken);

@@ -179,21 +179,24 @@ static void discard_abandoned(thread_state &t)
     }
 }
 
-void job_abandon(ASYNC_JOB *job, ASYNC_WAIT_CTX *ctx, bool woken)
+void job_abandon(ASYNC_WAIT_CTX *ctx, unsigned jobs, ASYNC_JOB *last, bool woken)
 {
-    pthread_mutex_lock(&threads_lock); // its thread may be about to end
-    slot *s = slot_find(job);
-    bool ours = s && s->owner == &here.slots;
-    if (s && s->wait_ctx.load(std::memory_order_relaxed) == ctx) {
-        s->wait_ctx.store(nullptr, std::memory_order_release);
-        if (!s->abandoned_ns.exchange(now_ns()))
-            s->owner->abandoned++;
-    } else {
-        s = nullptr;
+    for (slot *s = slot_find(last); jobs > 0; jobs--, s = nullptr) {
+        pthread_mutex_lock(&threads_lock); // its thread may be about to end
+        if (!s || s->wait_ctx.load(std::memory_order_relaxed) != ctx)
+            s = slot_find_by(ctx); // several have it, and the last is not the last any more
+        bool ours = s && s->owner == &here.slots;
+        if (s) {
+            s->wait_ctx.store(nullptr, std::memory_order_release);
+            if (!s->abandoned_ns.exchange(now_ns()))
+                s->owner->abandoned++;
+        }
+        pthread_mutex_unlock(&threads_lock);
+        if (!s)
+            return;
+        if (ours && woken)
+            discard(here, *s);
     }
-    pthread_mutex_unlock(&threads_lock);
-    if (s && ours && woken)
-        discard(here, *s);
 }
 
 // ---- start, pause, resume ------------------------------------------------------------------
@@ -330,15 +333,13 @@ int ASYNC_pause_job()
     if (libcrypto_context_matters.load(std::memory_order_acquire))
         context = libcrypto_context_read();
     if (ASYNC_WAIT_CTX *ctx = s->wait_ctx.load(std::memory_order_relaxed))
-        wait_ctx_set_paused(ctx, slot_name(*s));
+        wait_ctx_job_paused(ctx, slot_name(*s));
     t.left = s;
     t.paused++;
     int resumed = jobswitch_pause_job();
     t.current = f;
-    if (ASYNC_WAIT_CTX *ctx = s->wait_ctx.load(std::memory_order_relaxed)) {
-        wait_ctx_set_paused(ctx, nullptr);
-        wait_ctx_settle(ctx);
-    }
+    if (ASYNC_WAIT_CTX *ctx = s->wait_ctx.load(std::memory_order_relaxed))
+        wait_ctx_job_resumed(ctx);
     if (libcrypto_context_matters.load(std::memory_order_acquire))
         libcrypto_context_write(context);
     if (!resumed)

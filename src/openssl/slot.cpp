@@ -74,13 +74,24 @@ void slot_give(slot &s)
 slot *slot_find(ASYNC_JOB *name)
 {
     auto wanted = reinterpret_cast<uintptr_t>(name);
-    if (wanted <= number_mask)
-        return nullptr;
     slot *chunk = chunks[(wanted & number_mask) / chunk_slots].load(std::memory_order_acquire);
     if (!chunk)
         return nullptr;
     slot *s = &chunk[wanted % chunk_slots];
     return s->name.load(std::memory_order_acquire) == wanted ? s : nullptr;
+}
+
+slot *slot_find_by(ASYNC_WAIT_CTX *ctx)
+{
+    for (const auto &chunk : chunks) {
+        slot *first = chunk.load(std::memory_order_acquire);
+        if (!first)
+            break;
+        for (slot *s = first; s < first + chunk_slots; s++)
+            if (s->wait_ctx.load(std::memory_order_acquire) == ctx)
+                return s;
+    }
+    return nullptr;
 }
 
 void slot_list_close(slot_list &owner)

@@ -36,6 +36,8 @@ slot *slot_take(slot_list &owner);
 void slot_give(slot &s);
 // The live slot of a name, or NULL. Any thread.
 slot *slot_find(ASYNC_JOB *name);
+// One whose job has this wait context, or NULL: looks at all that there are. Any thread.
+slot *slot_find_by(ASYNC_WAIT_CTX *ctx);
 inline ASYNC_JOB *slot_name(const slot &s)
 {
     return reinterpret_cast<ASYNC_JOB *>(s.name.load(std::memory_order_relaxed));

@@ -29,7 +29,8 @@ struct async_wait_ctx_st {
     std::atomic<ASYNC_callback_fn> callback;
     std::atomic<void *> callback_arg;
     std::atomic<int> status;
-    std::atomic<ASYNC_JOB *> paused;
+    std::atomic<unsigned> paused; // jobs
+    std::atomic<ASYNC_JOB *> last_paused;
 };
 
 ASYNC_WAIT_CTX *ASYNC_WAIT_CTX_new()
@@ -48,7 +49,7 @@ void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx)
     if (!ctx)
         return;
     bool woken = false;
-    ASYNC_JOB *paused = ctx->paused.load(std::memory_order_acquire);
+    const unsigned paused = ctx->paused.load(std::memory_order_acquire);
     if (paused)
         for (descriptor *d = ctx->descriptors; d; d = d->next)
             woken |= !d->deleted && is_readable(d->fd);
@@ -59,7 +60,7 @@ void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx)
         free(d);
     }
     if (paused)
-        job_abandon(paused, ctx, woken);
+        job_abandon(ctx, paused, ctx->last_paused.load(std::memory_order_relaxed), woken);
     free(ctx);
 }
 
@@ -132,8 +133,18 @@ int ASYNC_WAIT_CTX_clear_fd(ASYNC_WAIT_CTX *ctx, const void *key)
     return 0;
 }
 
-void wait_ctx_settle(ASYNC_WAIT_CTX *ctx)
+// (Counted by the job's thread alone; read by the one that frees it.)
+void wait_ctx_job_paused(ASYNC_WAIT_CTX *ctx, ASYNC_JOB *job)
 {
+    ctx->last_paused.store(job, std::memory_order_relaxed);
+    ctx->paused.store(ctx->paused.load(std::memory_order_relaxed) + 1,
+                      std::memory_order_release);
+}
+
+void wait_ctx_job_resumed(ASYNC_WAIT_CTX *ctx)
+{
+    ctx->paused.store(ctx->paused.load(std::memory_order_relaxed) - 1,
+                      std::memory_order_release);
     if (!ctx->added && !ctx->deleted)
         return;
     ctx->added = ctx->deleted = 0;
@@ -146,11 +157,6 @@ void wait_ctx_settle(ASYNC_WAIT_CTX *ctx)
             at = &d->next;
         }
     }
-}
-
-void wait_ctx_set_paused(ASYNC_WAIT_CTX *ctx, ASYNC_JOB *job)
-{
-    ctx->paused.store(job, std::memory_order_release);
 }
 
 int ASYNC_WAIT_CTX_set_callback(ASYNC_WAIT_CTX *ctx, ASYNC_callback_fn callback, void *arg)
