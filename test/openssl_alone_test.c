@@ -176,11 +176,14 @@ static void test_wait_context_goes_after_the_wake(void **state)
 static void test_wait_context_goes_before_the_wake(void **state)
 {
     ASYNC_JOB *job = NULL, *other = NULL;
-    int ret = 0;
+    int ret = 0, ends[2];
     (void)state;
     assert_int_equal(ASYNC_init_thread(1, 1), 1);
     assert_int_equal(start(&job, &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(ASYNC_WAIT_CTX_set_wait_fd(ctx, &key, ends[0], &cleaned, clean), 1);
     ASYNC_WAIT_CTX_free(ctx);
+    close(ends[1]);
     ctx = ASYNC_WAIT_CTX_new();
     assert_null(ASYNC_get_wait_ctx(job));
     assert_int_equal(start(&other, &ret, pauses_once), ASYNC_NO_JOBS);
