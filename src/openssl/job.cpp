@@ -28,6 +28,7 @@ struct thread_state {
     slot_list slots;
     bool opened; // it has a pool
     bool known;  // in `threads`
+    uint64_t look_ns;         // not before that for jobs that nobody will resume
     uint64_t started, paused; // for the report
     thread_state *next;
 };
@@ -168,9 +169,13 @@ static void discard(thread_state &t, slot &s)
     slot_give(s);
 }
 
+// (Not at each start: there may be many thousand that have paused.)
 static void discard_abandoned(thread_state &t)
 {
     const uint64_t now = now_ns();
+    if (now < t.look_ns)
+        return;
+    t.look_ns = now + 1000000000;
     for (slot *s = t.slots.live, *next; s; s = next) {
         next = s->next;
         uint64_t since = s->abandoned_ns.load(std::memory_order_relaxed);
