@@ -325,6 +325,8 @@ void pausing_engine_settings(void)
         answer_us = strtol(us, NULL, 10);
     if (many)
         together = strtol(many, NULL, 10);
+    if (thread_runs)
+        pthread_cond_signal(&asked);
     pthread_mutex_unlock(&lock);
 }
 
