@@ -22,8 +22,17 @@ struct frame {
     unsigned blocks;
 };
 
+// What a start asks for.
+struct request {
+    int (*func)(void *);
+    void *args;
+    size_t size;
+    ASYNC_WAIT_CTX *wait_ctx;
+};
+
 struct thread_state {
     frame *current;
+    const request *starting; // while the job has not read it
     slot *left; // of the job that has paused last
     slot_list slots;
     bool opened; // it has a pool
@@ -206,19 +215,13 @@ void job_abandon(ASYNC_WAIT_CTX *ctx, unsigned jobs, ASYNC_JOB *last, bool woken
 
 // ---- start, pause, resume ------------------------------------------------------------------
 
-struct request {
-    int (*func)(void *);
-    void *args;
-    size_t size;
-    ASYNC_WAIT_CTX *wait_ctx;
-};
 // More than that is copied to memory of its own.
 static constexpr size_t args_on_stack_most = 4096;
 
-// The first thing on the job's stack. The starter waits, so its arguments are there.
-static int run(void *args)
+// The first thing on the job's stack. The starter waits, so what it asks for is there.
+static int run(void *)
 {
-    const request r = *static_cast<request *>(args);
+    const request r = *here.starting;
     frame f = {r.wait_ctx, nullptr, 0};
     here.current = &f;
     here.started++;
@@ -228,7 +231,8 @@ static int run(void *args)
     else if (r.args)
         copy = memcpy(__builtin_alloca_with_align(r.size ? r.size : 1, 128), r.args, r.size);
     int ret = r.func(copy);
-    free(heap);
+    if (heap)
+        free(heap);
     if (f.kept)
         slot_give(*f.kept);
     return ret;
@@ -272,7 +276,8 @@ static int answer_of_failure(int answer)
         r.args = memcpy(heap, r.args, r.size);
     }
     jobswitch_job *handle = nullptr;
-    int answer = jobswitch_start_job(&handle, ret, run, &r, sizeof r);
+    t.starting = &r;
+    int answer = jobswitch_start_job(&handle, ret, run, nullptr, 0);
     if (answer == JOBSWITCH_PAUSE)
         t.left->handle = handle; // which it need not ask for
     if (answer == JOBSWITCH_PAUSE || answer == JOBSWITCH_FINISH)
