@@ -183,9 +183,9 @@ $(BUILD)/%.S.o: %.S $(again)
 	$(Q)$(CC) -g $(warnings) -Isrc -I$(<D) $(arch-cxxflags) $(filter -m%,$(CXXFLAGS)) -MMD -MP -c -o $@ $<
 
 # The offsets that assembly shares with C++, in NASM's words.
-$(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h
+$(BUILD)/offsets.inc: arch/$(ARCH)/machine.h src/layout.h $(wildcard arch/$(ARCH)/inline.h)
 	$(Q)mkdir -p $(@D)
-	$(Q)sed -n 's@/\*.*\*/@@; s/^#define \([A-Z_0-9]* ..*\)/%define \1/p' $^ > $@
+	$(Q)sed -n 's@/\*.*\*/@@; s/^#define \(JS_[A-Z_0-9]* ..*\|JOBSWITCH_AT_.*\)/%define \1/p' $^ > $@
 
 # One object, in which only the public names are global: a program that links
 # the archive may have a job_start of its own. Where the CPU's linker cannot do with names

@@ -2,7 +2,8 @@
 /*
  * Where assembly finds what the host code keeps: one list for every CPU of 64 bits,
  * asserted by the compiler in job.cpp. Only "#define NAME value" lines, so that
- * every assembler can be given them.
+ * every assembler can be given them. (A CPU's inline.h has some of them once more, as
+ * programs have been built with them; see there.)
  */
 #ifndef JS_LAYOUT_H
 #define JS_LAYOUT_H

@@ -89,23 +89,65 @@ $CC -O2 $includes -c -o "$OUT/stubs.o" $source
 
 # ---- another layout --------------------------------------------------------------
 
-# The program's own file, with a library that keeps all in other places.
-other=$OUT/other
-rm -rf "$other" && mkdir -p "$other" && cp -r Makefile arch include src "$other"
-sed -i -E 's/^(#define JS_ROOT_STACK_SPAN .*) 8\)/\1 16)/; s/^(#define JS_ROOT_LIVE .*) 16\)/\1 8)/' "$other/src/layout.h"
-sed -i -E '/^    size_t stack_span;/{h;d}; /^    uint64_t live;/{G}' "$other/src/pool.h"
-sed -i -E 's/(JS_CTX_IP) 8$/\1 16/; s/(JS_CTX_SP) 16$/\1 8/; s/(JS_CTX_R12) 40$/\1 64/; s/(JS_CTX_R15) 64$/\1 40/' \
-    "$other/arch/$ARCH/machine.h"
+# runs_with WHAT LIBRARY: the program's own file with it
+runs_with() {
+    if LD_LIBRARY_PATH=$2 ldd "$OUT/program" | grep -qF "$2/" &&
+        LD_LIBRARY_PATH=$2 "$OUT/program" >>"$OUT/log" 2>&1; then
+        ok "the same program with a library $1"
+    else
+        bad "the same program with a library $1" "$OUT/log"
+    fi
+}
+# other NAME FILE COMMANDS...: builds a copy of the sources with each FILE changed by sed's
+# COMMANDS. $other is where its libraries are.
+other() {
+    local tree=$OUT/$1
+    shift
+    rm -rf "$tree" && mkdir -p "$tree" && cp -r Makefile arch include src "$tree"
+    while [ $# -gt 0 ]; do
+        sed -i -E "$2" "$tree/$1"
+        if cmp -s "$1" "$tree/$1"; then bad "$1 is as it was"; fi
+        shift 2
+    done
+    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL -u TESTS make -s -C "$tree" ARCH="$ARCH" MODE=release all >"$OUT/log" 2>&1 ||
+        bad "a library of another layout is not built" "$OUT/log"
+    other=$tree/build/$ARCH-release
+}
 # shellcheck disable=SC2086
-if $CC -O2 -o "$OUT/program" "$OUT/stubs.o" $so -pthread >"$OUT/log" 2>&1 && "$OUT/program" >>"$OUT/log" 2>&1 &&
-    ! cmp -s src/pool.h "$other/src/pool.h" && ! cmp -s src/layout.h "$other/src/layout.h" &&
-    ! cmp -s "arch/$ARCH/machine.h" "$other/arch/$ARCH/machine.h" &&
-    env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s -C "$other" ARCH="$ARCH" MODE=release all >>"$OUT/log" 2>&1 &&
-    LD_LIBRARY_PATH=$other/build/$ARCH-release ldd "$OUT/program" | grep -q "other/build" &&
-    LD_LIBRARY_PATH=$other/build/$ARCH-release "$OUT/program" >>"$OUT/log" 2>&1; then
-    ok "the same program with a library of another layout"
+if $CC -O2 -o "$OUT/program" "$OUT/stubs.o" $so -pthread >"$OUT/log" 2>&1 && "$OUT/program" >>"$OUT/log" 2>&1; then
+    ok "the program with this library"
 else
-    bad "the same program with a library of another layout" "$OUT/log"
+    bad "the program with this library" "$OUT/log"
 fi
+
+# What the stubs find of a thread that has jobs
+cat >"$OUT/finds.c" <<'END'
+#include <jobswitch/jobswitch.h>
+#include <stdio.h>
+int main(void)
+{
+    void *link;
+    if (!jobswitch_init_thread(1, 1))
+        return 1;
+    __asm__("movq jobswitch_inline_thread@GOTTPOFF(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(link));
+    puts(link ? "open" : "shut");
+    return 0;
+}
+END
+# shellcheck disable=SC2086
+$CC $includes -o "$OUT/finds" "$OUT/finds.c" $so -pthread || bad "finds.c is not built"
+same "what the stubs find in this library" open "$("$OUT/finds")"
+
+# A library that keeps what they try in other places shows them a thread without jobs; one
+# that has only the rest in others does not.
+tried='s/^(#define JS_ROOT_STACK_SPAN .*) 8\)/\1 16)/; s/^(#define JS_ROOT_LIVE .*) 16\)/\1 8)/'
+spans='/^    size_t stack_span;/{h;d}; /^    uint64_t live;/{G}'
+slots='s/(JS_CTX_IP) 8$/\1 16/; s/(JS_CTX_SP) 16$/\1 8/; s/(JS_CTX_R12) 40$/\1 64/; s/(JS_CTX_R15) 64$/\1 40/'
+other shut src/layout.h "$tried" src/pool.h "$spans" "arch/$ARCH/machine.h" "$slots"
+runs_with "of another layout" "$other"
+same "what the stubs find in that" shut "$(LD_LIBRARY_PATH=$other "$OUT/finds")"
+other open "arch/$ARCH/machine.h" 's/(JS_CTX_R12) 40$/\1 64/; s/(JS_CTX_R15) 64$/\1 40/'
+runs_with "whose layout differs elsewhere" "$other"
+same "what the stubs find in that" open "$(LD_LIBRARY_PATH=$other "$OUT/finds")"
 
 finish

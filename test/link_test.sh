@@ -19,10 +19,11 @@ try() {
 
 # ---- names --------------------------------------------------------------------
 
-# The bodies of the stubs that inline.h brings, where this build has them.
+# What the stubs that inline.h brings refer to, where this build has them: their bodies,
+# and the thread's state.
 inline=$BUILD/include/jobswitch/inline.h
 [ -f "$inline" ] || inline=
-stubs=$([ -z "$inline" ] || grep -oE 'jobswitch_inline_[a-z_]+\(void\)' "$inline" | sed 's/(void)//')
+stubs=$([ -z "$inline" ] || grep -oE 'jobswitch_inline_[a-z_]+(\(void\)|@GOTTPOFF)' "$inline" | sed 's/[(@].*//')
 in_map=$(sed -n '/global:/,/local:/s/^ *\(jobswitch_[a-z_0-9]*\);.*/\1/p' src/jobswitch.map | sort)
 # (the version script names them in any build)
 [ -n "$inline" ] || in_map=$(echo "$in_map" | grep -v '^jobswitch_inline_')
@@ -47,7 +48,9 @@ asan | tsan | ubsan)
     same "exported: the version script's names, each as JOBSWITCH_1.0" \
         "$(echo "$in_map" | sed 's/$/@@JOBSWITCH_1.0/')" "$exported"
     same "kind and visibility of what is exported" "FUNC GLOBAL DEFAULT" \
-        "$(echo "$symbols" | awk '$8 ~ /^jobswitch_/ {print $4, $5, $6}' | sort -u)"
+        "$(echo "$symbols" | awk '$8 ~ /^jobswitch_/ && $8 !~ /^jobswitch_inline_thread@/ {print $4, $5, $6}' | sort -u)"
+    [ -z "$inline" ] || same "kind and visibility of the thread's state" "TLS GLOBAL DEFAULT" \
+        "$(echo "$symbols" | awk '$8 ~ /^jobswitch_inline_thread@/ {print $4, $5, $6}')"
     # (without optimization there are weak ones of the C++ headers besides; and see
     # arch-renames in the Makefile)
     same "the archive's global names" "$in_map" \

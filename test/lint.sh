@@ -126,9 +126,9 @@ done
 
 # ---- names ---------------------------------------------------------------------------
 
-# The bodies of the stubs that a CPU's inline.h brings, where that is built in, are
-# nobody else's: they have no pages.
-stubs=$([ -f "$BUILD/include/jobswitch/inline.h" ] && grep -oE 'jobswitch_inline_[a-z_]+\(void\)' "$BUILD/include/jobswitch/inline.h" | sed 's/(void)//')
+# What the stubs of a CPU's inline.h refer to, where that is built in, is nobody else's:
+# it has no pages.
+stubs=$([ -f "$BUILD/include/jobswitch/inline.h" ] && grep -oE 'jobswitch_inline_[a-z_]+(\(void\)|@GOTTPOFF)' "$BUILD/include/jobswitch/inline.h" | sed 's/[(@].*//')
 in_map=$(sed -n '/global:/,/local:/s/^ *\([A-Za-z_0-9]*\);.*/\1/p' src/jobswitch.map | sort)
 [ -n "$stubs" ] || in_map=$(echo "$in_map" | grep -v '^jobswitch_inline_')
 in_headers=$(for f in $(named '^include/jobswitch/.*\.h$'); do

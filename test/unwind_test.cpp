@@ -60,19 +60,21 @@ struct traced {
     uint64_t rax;
     uint64_t flags; // after the call
     uint64_t step;  // single-step it?
-    uint64_t form;  // a call, or a jump as an inlined stub's
+    uint64_t form;  // a call, or a jump to a stub's body
     uint64_t rdx;
 };
 static_assert(offsetof(traced, before) == 48 && offsetof(traced, after) == 96 &&
               offsetof(traced, rsp) == 144 && offsetof(traced, step) == 168 &&
               offsetof(traced, form) == 176 && offsetof(traced, rdx) == 184);
 
-// By the function; by the body of a stub that gives up all registers but rsp and
-// rbp; by that of one that does not give up rbx either.
-enum : uint64_t { by_function, by_stub, by_stub_rbx, forms };
+// By the library's function; by one of ours with a stub inlined, which gives up all
+// registers but rsp and rbp, or does not give up rbx either; by the body of such a stub.
+// The last two are jumped to.
+enum : uint64_t { by_function, by_stub, by_stub_rbx, by_body, by_body_rbx, forms };
+static bool keeps_rbx(uint64_t form) { return form == by_stub_rbx || form == by_body_rbx; }
 static bool is_preserved(const traced &t, int saved)
 {
-    return t.form == by_function || saved == 1 || (saved == 0 && t.form == by_stub_rbx);
+    return t.form < by_body || saved == 1 || (saved == 0 && keeps_rbx(t.form));
 }
 
 extern "C" void traced_call(traced *);
@@ -112,8 +114,8 @@ traced_call:
         pushfq
         or      qword ptr [rsp], 0x100
         popfq
-1:      test    r10, r10
-        jz      5f
+1:      cmp     r10, 2
+        jbe     5f
         lea     rdx, [rip + traced_call_return]
         notrack jmp rax
 5:      call    rax
@@ -261,6 +263,28 @@ void context_start();
 int context_personality(int, int, uint64_t, void *, void *);
 }
 
+#ifdef JOBSWITCH_STUBS
+// Functions that save what a stub gives up, as a compiler does. (Naked, with a statement
+// that has no operands: what GCC makes of it is the text.)
+#define PUSH(r) "\tpush\t%%" r "\n\t.cfi_adjust_cfa_offset 8\n\t.cfi_rel_offset " r ", 0\n"
+#define POP(r) "\tpop\t%%" r "\n\t.cfi_adjust_cfa_offset -8\n\t.cfi_restore " r "\n"
+#define SAVE PUSH("r12") PUSH("r13") PUSH("r14") PUSH("r15")
+#define RESTORE POP("r15") POP("r14") POP("r13") POP("r12")
+#define FUNCTION_OF(name, statement)                                           \
+    extern "C" [[gnu::naked, gnu::used]] void name()                           \
+    {                                                                          \
+        asm volatile(statement "\tret\n" ::);                                  \
+    }
+#define GIVES_RBX(stub)                                                        \
+    PUSH("rbx") SAVE stub(JOBSWITCH_STUB_SAVE, JOBSWITCH_STUB_ARRIVE) RESTORE POP("rbx")
+#define KEEPS_RBX(stub)                                                        \
+    SAVE stub(JOBSWITCH_STUB_SAVE_RBX, JOBSWITCH_STUB_ARRIVE_RBX) RESTORE
+FUNCTION_OF(stub_of_resume, GIVES_RBX(JOBSWITCH_STUB_RESUME))
+FUNCTION_OF(stub_of_resume_rbx, KEEPS_RBX(JOBSWITCH_STUB_RESUME))
+FUNCTION_OF(stub_of_pause, GIVES_RBX(JOBSWITCH_STUB_PAUSE))
+FUNCTION_OF(stub_of_pause_rbx, KEEPS_RBX(JOBSWITCH_STUB_PAUSE))
+#endif
+
 // ---- where the assembly lies ------------------------------------------------------
 
 struct code {
@@ -285,7 +309,8 @@ static void find_arch_code()
         "job_end_known", "jobswitch_inline_start", "jobswitch_inline_resume",
         "jobswitch_inline_pause", "jobswitch_inline_start_rbx",
         "jobswitch_inline_resume_rbx", "jobswitch_inline_pause_rbx",
-        "stub_return_rbx", "stub_start", "stub_pause"};
+        "stub_return_rbx", "stub_start", "stub_pause", "stub_of_resume",
+        "stub_of_resume_rbx", "stub_of_pause", "stub_of_pause_rbx"};
     constexpr int names_portable = 10, names_all = sizeof names / sizeof *names;
     int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     struct stat info = {};
@@ -595,17 +620,22 @@ static void check_preserved(const traced &t, const char *what)
         report(0, "%s returned with DF set", what);
 }
 
+// What is called or jumped to, by forms
 #ifdef JOBSWITCH_STUBS
-static void (*const start_bodies[forms])() = {nullptr, jobswitch_inline_start,
-                                              jobswitch_inline_start_rbx};
-static void (*const resume_bodies[forms])() = {nullptr, jobswitch_inline_resume,
-                                               jobswitch_inline_resume_rbx};
-static void (*const pause_bodies[forms])() = {nullptr, jobswitch_inline_pause,
-                                              jobswitch_inline_pause_rbx};
+static void (*const start_by[forms])() = {nullptr, jobswitch_inline_start,
+                                          jobswitch_inline_start_rbx,
+                                          jobswitch_inline_start,
+                                          jobswitch_inline_start_rbx};
+static void (*const resume_by[forms])() = {nullptr, stub_of_resume, stub_of_resume_rbx,
+                                           jobswitch_inline_resume,
+                                           jobswitch_inline_resume_rbx};
+static void (*const pause_by[forms])() = {nullptr, stub_of_pause, stub_of_pause_rbx,
+                                          jobswitch_inline_pause,
+                                          jobswitch_inline_pause_rbx};
 #else
-static void (*const start_bodies[forms])() = {};
-static void (*const resume_bodies[forms])() = {};
-static void (*const pause_bodies[forms])() = {};
+static void (*const start_by[forms])() = {};
+static void (*const resume_by[forms])() = {};
+static void (*const pause_by[forms])() = {};
 #endif
 
 // How the scenarios start and resume, and how their jobs pause.
@@ -633,13 +663,14 @@ static int start(traced &t, uint64_t pattern, jobswitch_job **job, int *ret,
     }
     bool fresh = !*job;
     if (fresh)
-        set_call(t, pattern, reinterpret_cast<const void *>(start_bodies[start_form]),
+        set_call(t, pattern, reinterpret_cast<const void *>(start_by[start_form]),
                  step, reinterpret_cast<uint64_t>(args),
                  reinterpret_cast<uint64_t>(function), 0, size, ~uint64_t(0) << 20);
     else
-        set_call(t, pattern, reinterpret_cast<const void *>(resume_bodies[start_form]),
+        set_call(t, pattern, reinterpret_cast<const void *>(resume_by[start_form]),
                  step, reinterpret_cast<uint64_t>(*job));
-    t.form = start_form;
+    // (a start's stub is a jump to its body)
+    t.form = !fresh ? start_form : keeps_rbx(start_form) ? by_body_rbx : by_body;
     traced_call(&t);
     check_preserved(t, fresh ? "jobswitch_inline_start" : "jobswitch_inline_resume");
     int answer = answer_in(t, carry) ? JOBSWITCH_PAUSE : int(t.rax);
@@ -657,7 +688,7 @@ static int pause(traced &t, uint64_t pattern, bool step = false)
     set_call(t, pattern,
              pause_form == by_function
                  ? reinterpret_cast<const void *>(&jobswitch_pause_job)
-                 : reinterpret_cast<const void *>(pause_bodies[pause_form]),
+                 : reinterpret_cast<const void *>(pause_by[pause_form]),
              step);
     t.form = pause_form;
     traced_call(&t);
@@ -827,7 +858,7 @@ static int pauser_elsewhere(void *arg)
         set_call(job_call, 0xb1 + uint64_t(i),
                  pause_form == by_function
                      ? reinterpret_cast<const void *>(&jobswitch_pause_job)
-                     : reinterpret_cast<const void *>(pause_bodies[pause_form]),
+                     : reinterpret_cast<const void *>(pause_by[pause_form]),
                  false);
         job_call.form = pause_form;
         call_elsewhere(&job_call, stacks[away] + stack_bytes, &traced_call);
@@ -1299,8 +1330,16 @@ static void from_stubs(uint64_t form)
     start_form = pause_form = by_function;
     verify("stubs", 2000);
 }
-static void test_stubs(void **) { from_stubs(by_stub); }
-static void test_stubs_rbx(void **) { from_stubs(by_stub_rbx); }
+static void test_stubs(void **)
+{
+    from_stubs(by_stub);
+    from_stubs(by_body);
+}
+static void test_stubs_rbx(void **)
+{
+    from_stubs(by_stub_rbx);
+    from_stubs(by_body_rbx);
+}
 
 // A start by one form after a start by another, which left other things where it saves
 SCENARIO scenario_in_turn()
@@ -1312,7 +1351,7 @@ SCENARIO scenario_in_turn()
         starter_call = &t;
         jobswitch_job *job = nullptr;
         int ret = -1;
-        start_form = i % 2 ? by_stub + i / 2 % 2 : uint64_t(by_function);
+        start_form = i % 2 ? by_body + i / 2 % 2 : uint64_t(by_function);
         expect(walk_of(&t));
         CHECK(start(t, 0xac + i, &job, &ret, plain_end) == JOBSWITCH_FINISH && ret == 14);
     }

@@ -4,7 +4,9 @@
 ; caller is no job itself, the job lies ready, nothing is to be announced to a
 ; tool. Whatever else there is goes to C++ (job.cpp) with the arguments untouched.
 ; Each in two forms: the function, and the body of a stub that the public header
-; inlines (inline.h), which jumps here and goes on where rdx says.
+; inlines (inline.h), which jumps here and goes on where rdx says. The stubs of
+; today's header resume and pause by themselves, and come here for the rest;
+; those of programs built before they could come here each time.
 ;
 ; Nothing is left to do on the way back that would keep a frame here: a switch
 ; ends in a jump to the place where the other side goes on (context.inc), and a
@@ -35,6 +37,17 @@
         extern context_personality
         extern pool_nobody
 
+; Whether what the stubs of inline.h try is so: the offsets that programs were built
+; with. They are in those programs for good; the lists on the right may change. (Should
+; something else of it change, like how a key is made, this is to say 0.)
+%define INLINE_HOLDS ( \
+    JOBSWITCH_AT_LINK = JS_CTX_LINK && JOBSWITCH_AT_CHILD = JS_CTX_CHILD && \
+    JOBSWITCH_AT_SPAN = JS_ROOT_STACK_SPAN && \
+    JOBSWITCH_AT_FIRST = JS_ROOT_ARENA_FIRST && JOBSWITCH_AT_MASK = JS_ROOT_ARENA_MASK && \
+    JOBSWITCH_AT_KEY = JS_JOB_KEY && JOBSWITCH_AT_PAUSE_TOP = JS_JOB_PAUSE_TOP && \
+    JOBSWITCH_AT_IP = JS_CTX_IP && JOBSWITCH_AT_SP = JS_CTX_SP && \
+    JOBSWITCH_AT_RBP = JS_CTX_RBP && JOBSWITCH_AT_RBX = JS_CTX_RBX)
+
 ; struct pool_thread (pool.h), as of a thread without a pool. Here, because NASM
 ; cannot name a thread-local symbol of another object: the linker finds the
 ; reference without its type.
@@ -43,6 +56,10 @@
 pool_thread_state:
         dq      0, -1, 0
         global pool_thread_root:object hidden
+%if INLINE_HOLDS
+        global jobswitch_inline_thread:object default JS_THREAD_BYTES - JS_THREAD_ROOT
+jobswitch_inline_thread:
+%endif
 pool_thread_root:
         dq      pool_nobody + JS_THREAD_ROOT ; its link
         times JS_THREAD_ROOT + JS_CTX_CHILD - ($ - pool_thread_state) db 0
@@ -50,6 +67,20 @@ pool_thread_root:
         times JS_THREAD_ROOT + JS_ROOT_ARENA_FIRST - ($ - pool_thread_state) db 0
         dq      pool_nobody + JS_THREAD_ROOT ; where blocks would lie
         times JS_THREAD_BYTES - ($ - pool_thread_state) db 0
+
+%if !INLINE_HOLDS
+; What inline.h tries does not hold here: it finds no job, and goes to the bodies.
+        global jobswitch_inline_thread:object default JOBSWITCH_AT_MASK + 8
+jobswitch_inline_thread:
+        times JOBSWITCH_AT_CHILD db 0
+        dq      inline_nobody
+        times JOBSWITCH_AT_FIRST - JOBSWITCH_AT_CHILD - 8 db 0
+        dq      inline_nobody
+        dq      0
+        section .rodata align=8
+        times -JOBSWITCH_AT_KEY db 0
+inline_nobody:
+%endif
 
 ; find_here: rax = the offset of the thread's root context from fs. What is needed of it
 ; is read in that way, and not behind a pointer: of all addresses this is known

@@ -14,9 +14,10 @@ struct Runtime : JobswitchRuntime {
 const PeerRegister registered({.name = Runtime::NAME,
                                .title = "jobswitch, shared library",
                                .note = "the header as a program gets it by default, linked "
-                                       "with libjobswitch.so: a jump between a program and "
-                                       "a library goes far, which some processors predict "
-                                       "less well (see the floor's rows)",
+                                       "with libjobswitch.so: a start jumps to the library "
+                                       "and its end from there, which is far, and some "
+                                       "processors predict that less well (see the floor's "
+                                       "rows)",
                                .missing = "",
                                .library = jobswitch_library,
                                .order = 15});

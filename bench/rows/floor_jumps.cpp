@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What it costs that the code which switches lies in a library: four jumps, as a
-// round trip has, between two pieces of code at several distances.
+// What it would cost if the code which switches lay in a library: four jumps a round
+// trip, between two pieces of code at several distances.
 #include "row.h"
 
 #if defined(__x86_64__)
@@ -18,8 +18,8 @@ constexpr Row row_floor_jumps = {
     .group = "floor",
     .unit = "ns an iteration (no switch)",
     .note = "Two times there and back, by jumps through memory that always lead to the "
-            "same places, as in a round trip between a program and the library that "
-            "switches: within a page, to another page, and as far as a shared library "
+            "same places, as a round trip would have between a program and a library "
+            "that switches: within a page, to another page, and as far as a shared library "
             "lies from a program.",
     .order = 15,
 };

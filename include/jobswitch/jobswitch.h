@@ -354,9 +354,9 @@ JOBSWITCH_API unsigned jobswitch_version(void);
 /* Where the CPU has stubs for it (jobswitch/inline.h), jobswitch_start_job() and
  * jobswitch_pause_job() are inlined into their callers: the same semantics, and
  * the processor's prediction of returns stays undisturbed. The functions are
- * there all the same, for their addresses and for other languages. The stubs know
- * nothing of how the library keeps jobs: a program built with this header runs
- * with later libraries of the same soname.
+ * there all the same, for their addresses and for other languages. How the library
+ * keeps jobs is no part of its ABI: a later library of the same soname that keeps
+ * them otherwise makes the stubs of this header go to the library each time.
  *
  * JOBSWITCH_NO_INLINE, defined before this header, gives the plain functions. */
 #if !defined(JOBSWITCH_NO_INLINE) && !defined(JOBSWITCH_BUILDING) &&           \
