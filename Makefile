@@ -400,7 +400,7 @@ check-programs: all $(if $(plain-and-native),$(if $(TESTS),,$(bench)) $(BUILD)/t
 check-ports:
 	$(Q)test/check_ports.sh $(patsubst arch/%/arch.mk,%,$(wildcard arch/*/arch.mk))
 
-# Of NASM's sources there are changed sources; of GNU as's, changed bytes.
+# Of NASM's sources and of inline.h there are changed sources; of GNU as's, changed bytes.
 .PHONY: mutants
 ifeq ($(ARCH),generic)
 mutants:
@@ -412,6 +412,8 @@ mutants:
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
 	    ASSEMBLE='$(NASM) -f $(arch-nasm-format) -Iarch/$(ARCH)/ -I$(BUILD)/' \
 	    test/mutants.sh $(arch-sources) $(entry)
+	$(Q)[ ! -f $(BUILD)/include/jobswitch/inline.h ] || \
+	    BUILD=$(BUILD) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' test/mutants_inline.sh
 else
 mutants:
 	$(Q)$(deps) check $(MODE)

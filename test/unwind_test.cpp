@@ -790,7 +790,7 @@ SCENARIO scenario_start_finish()
 }
 
 static traced job_call; // of the job that pauses
-static int pause_answers[8];
+static int pause_answers[2 * forms];
 
 // Pauses as often as its argument says.
 static int pauser(void *arg)
@@ -832,6 +832,34 @@ SCENARIO scenario_pause_resume()
     open_pool(2, true);
     for (int times = 1; times <= 3; times++)
         run_pauser(times);
+    jobswitch_cleanup_thread();
+}
+
+// Each pause by another form than the last, and from another depth: none finds in its
+// context what it would have left there.
+[[gnu::noinline]] static int pause_deeper(uint64_t pattern)
+{
+    volatile char below_us[512];
+    below_us[0] = 0;
+    return pause(job_call, pattern) + below_us[0];
+}
+static int pauser_in_turn(void *arg)
+{
+    int times = *static_cast<int *>(arg);
+    for (int i = 0; i < times; i++) {
+        pause_form = uint64_t(i) % forms;
+        about_to_pause(job_call, starter_call);
+        pause_answers[i] = i % 2 ? pause(job_call, 0xb1 + uint64_t(i))
+                                 : pause_deeper(0xb1 + uint64_t(i));
+    }
+    about_to_end(starter_call);
+    return 40 + times;
+}
+SCENARIO scenario_pauses_in_turn()
+{
+    below = HERE(scenario_pauses_in_turn);
+    open_pool(1, true);
+    run_pauser(2 * forms, sizeof(int), pauser_in_turn);
     jobswitch_cleanup_thread();
 }
 
@@ -1366,6 +1394,9 @@ static void test_stubs_mixed(void **)
         skip_because("no stubs in the portable build");
     reset();
     scenario_in_turn();
+    for (start_form = by_stub; start_form < forms; start_form++)
+        scenario_pauses_in_turn();
+    pause_form = by_function;
     for (uint64_t started = 0; started < forms && !wrong; started++)
         for (uint64_t paused = 0; paused < forms; paused++) {
             if (started == paused)
