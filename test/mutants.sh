@@ -152,4 +152,4 @@ if [ -z "${MUTANTS:-}" ] && [ -f "$same" ]; then
     done < <(sed -n '/^#/!s/ # .*//p' "$same")
 fi
 echo "$caught/$((total - equal)) caught, $equal the same as before, in $((SECONDS - began)) s"
-[ $missed = 0 ] && [ $caught -gt 0 ]
+[ $missed = 0 ] && { [ $caught -gt 0 ] || [ -n "${MUTANTS:-}" ]; }

@@ -70,4 +70,4 @@ for line in $lines; do
     fi
 done
 echo "$caught/$((caught + missed)) caught, in $((SECONDS - began)) s"
-[ $missed = 0 ] && [ $caught -gt 0 ]
+[ $missed = 0 ] && { [ $caught -gt 0 ] || [ -n "${MUTANTS:-}" ]; }
