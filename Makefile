@@ -308,7 +308,7 @@ $(bench-made)/bench_built.h: always
 
 .PHONY: examples bench-programs bench
 examples: $(examples)
-bench-programs: $(bench)
+bench-programs: $(bench) $(openssl-so)
 # (Under an emulator nothing is to be measured.)
 native-only = $(if $(cross),$(error make $@ wants a machine with the CPU itself))
 bench:
