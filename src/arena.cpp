@@ -2,12 +2,11 @@
 #include "arena.h"
 
 #include <atomic>
-#include <cerrno>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "jobswitch/jobswitch.h"
+#include "lock.h"
 
 // A handle's lower half is an offset, so at most 4 GiB; address space costs
 // nothing, but 8 million jobs are enough. Under a limit of address space
@@ -20,7 +19,7 @@ static constexpr size_t commit_bytes = size_t(1) << 20;
 static_assert(reserve_bytes_least % commit_bytes == 0);
 static_assert(commit_bytes % arena_chunk_bytes == 0);
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static constinit lock guard;
 static std::atomic<unsigned char *> arena_base;
 static std::atomic<size_t> committed_bytes; // readable and writable
 static size_t reserved_bytes;
@@ -116,16 +115,15 @@ static arena_chunk *take_locked(int *reason)
 
 arena_chunk *arena_take(int *reason)
 {
-    pthread_mutex_lock(&lock);
-    arena_chunk *chunk = take_locked(reason);
-    pthread_mutex_unlock(&lock);
-    return chunk;
+    lock_scope scope(guard);
+    return take_locked(reason);
 }
 
 void arena_give(arena_chunk *chunk)
 {
-    pthread_mutex_lock(&lock);
+    lock_scope scope(guard);
     chunk->next = free_chunks;
     free_chunks = chunk;
-    pthread_mutex_unlock(&lock);
 }
+
+void arena_fork(void (*step)(lock &)) { step(guard); }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lock.h"
 #include "machine.h"
 
 // A chunk's first block is its header; blocks have JS_JOB_BYTES.
@@ -40,3 +41,6 @@ void arena_give(arena_chunk *chunk);
 
 uint32_t arena_offset(const void *block);
 arena_chunk *arena_chunk_of(const void *block);
+
+// Its lock, before and after a fork; see lock.h.
+void arena_fork(void (*step)(lock &));

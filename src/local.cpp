@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <cstdlib>
-#include <pthread.h>
 #include <sys/mman.h>
 
 // As often as POSIX asks at least of a thread's (PTHREAD_DESTRUCTOR_ITERATIONS).
@@ -18,14 +17,14 @@ static struct {
     std::atomic<uint32_t> use;
     std::atomic<void (*)(void *)> destructor;
 } keys[local_keys_most];
-static pthread_mutex_t keys_lock = PTHREAD_MUTEX_INITIALIZER;
+static constinit lock keys_guard;
 static constexpr uint32_t uses_most = UINT32_MAX / local_keys_most;
 
 static uint32_t number_of(jobswitch_key key) { return key % local_keys_most; }
 
 bool local_key_create(jobswitch_key *key, void (*destructor)(void *), int *reason)
 {
-    pthread_mutex_lock(&keys_lock);
+    lock_scope scope(keys_guard);
     uint32_t number = 0;
     while (number < local_keys_most &&
            (keys[number].use % 2 || keys[number].use >= uses_most - 1))
@@ -36,7 +35,6 @@ bool local_key_create(jobswitch_key *key, void (*destructor)(void *), int *reaso
     } else {
         *reason = JOBSWITCH_E_NO_KEYS;
     }
-    pthread_mutex_unlock(&keys_lock);
     return number < local_keys_most;
 }
 
@@ -48,13 +46,14 @@ bool local_key_exists(jobswitch_key key)
 
 bool local_key_delete(jobswitch_key key)
 {
-    pthread_mutex_lock(&keys_lock);
+    lock_scope scope(keys_guard);
     bool exists = local_key_exists(key);
     if (exists)
         keys[number_of(key)].use++;
-    pthread_mutex_unlock(&keys_lock);
     return exists;
 }
+
+void local_fork(void (*step)(lock &)) { step(keys_guard); }
 
 // ---- values ------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "jobswitch/jobswitch.h"
+#include "lock.h"
 
 inline constexpr uint32_t local_keys_most = 1024;
 
@@ -33,3 +34,6 @@ void *local_get(const local_table &table, uint32_t place, jobswitch_key key);
 void local_end(local_table &table, uint32_t place);
 
 void local_close(local_table &table);
+
+// The keys' lock, before and after a fork; see lock.h.
+void local_fork(void (*step)(lock &));

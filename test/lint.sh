@@ -36,11 +36,13 @@ allowed() {
     src/context.h | src/layout.h) echo "machine.h" ;;
     src/valgrind.h) ;;
     src/stack.h | src/stack.cpp) echo "$base stack.h" ;;
-    src/ready.h | src/ready.cpp) echo "$base ready.h" ;;
-    src/wait.h | src/wait.cpp) echo "$base ready.h wait.h" ;;
+    src/lock.h | src/lock.cpp) echo "lock.h" ;;
+    src/event.h | src/event.cpp) echo "jobswitch/jobswitch.h event.h" ;;
+    src/ready.h | src/ready.cpp) echo "$base event.h ready.h" ;;
+    src/wait.h | src/wait.cpp) echo "$base lock.h event.h ready.h wait.h" ;;
     src/timer.h | src/timer.cpp) echo "$base timer.h" ;;
-    src/local.h | src/local.cpp) echo "$base local.h" ;;
-    src/arena.h | src/arena.cpp) echo "$base arena.h" ;;
+    src/local.h | src/local.cpp) echo "$base lock.h local.h" ;;
+    src/arena.h | src/arena.cpp) echo "$base lock.h arena.h" ;;
     src/handle.h) echo "$base arena.h wait.h handle.h" ;;
     src/job.h | src/job.cpp | src/pool.h | src/pool.cpp)
         echo "$base context.h stack.h wait.h timer.h local.h arena.h handle.h pool.h job.h fp_control.h dit.h" ;;

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "event.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "jobswitch/jobswitch.h"
+
+static int make(bool readable)
+{
+    return eventfd(readable, EFD_CLOEXEC | EFD_NONBLOCK); // no cancellation point
+}
+
+int event_open(bool readable, int *reason)
+{
+    int fd = make(readable);
+    if (fd < 0)
+        *reason = errno == EMFILE || errno == ENFILE ? JOBSWITCH_E_NO_DESCRIPTORS
+                                                     : JOBSWITCH_E_NO_MEMORY;
+    return fd;
+}
+
+void event_set(int fd)
+{
+    uint64_t one = 1;
+    // EAGAIN: the counter is at its end, so it is readable.
+    syscall(SYS_write, fd, &one, sizeof one);
+}
+
+void event_clear(int fd)
+{
+    uint64_t count;
+    syscall(SYS_read, fd, &count, sizeof count);
+}
+
+void event_close(int fd) { syscall(SYS_close, fd); }
+
+void event_reopen(int fd, bool readable)
+{
+    // Closed first, for there may be no number to spare; usually it is given out again.
+    event_close(fd);
+    int made = make(readable);
+    if (made < 0 || made == fd)
+        return;
+    syscall(SYS_dup3, made, fd, O_CLOEXEC);
+    event_close(made);
+}
