@@ -377,6 +377,7 @@ $(BUILD)/test/openssl_own_test: $(BUILD)/test/openssl_api_test.cpp.o
 $(BUILD)/test/beside_openssl_test: $(BUILD)/test/beside_openssl_test.libs
 libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
 libs-fp := -lm
+libs-wait := -Wl,--wrap=_Z9event_seti -Wl,--wrap=_Z11event_cleari
 libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended -Wl,--wrap=context_unwound)
 $(BUILD)/test/openssl_tls_test: $(BUILD)/test/pausing_engine.c.o $(BUILD)/test/tls_clients
 $(BUILD)/test/tls_clients: $(BUILD)/test/tls_clients.c.o

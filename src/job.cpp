@@ -238,6 +238,8 @@ static bool on_root_stack(pool &p, uintptr_t address)
         pthread_attr_t attributes;
         void *low;
         size_t bytes;
+        int cancel_state; // a file may have to be read
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
         if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
             if (pthread_attr_getstack(&attributes, &low, &bytes) == 0) {
                 p.root_stack_low = reinterpret_cast<uintptr_t>(low);
@@ -245,6 +247,7 @@ static bool on_root_stack(pool &p, uintptr_t address)
             }
             pthread_attr_destroy(&attributes);
         }
+        pthread_setcancelstate(cancel_state, nullptr);
     }
     if (p.root_stack_high == 0) {
         // Not to be learnt here (no /proc, no descriptor): it is about where
@@ -593,7 +596,9 @@ SWITCHES int job_pause()
         return job_fail(JOBSWITCH_E_JOB_LEFT, 0);
     context *starter = j->ctx.link;
     auto handle = reinterpret_cast<uintptr_t>(job_reveal(*j));
-    job_set_gate(*j, j->gate & ~(gate_nested | gate_first));
+    if (j->gate & gate_queue)
+        ready_push(p.waits.ready, job_entry(*j));
+    job_set_gate(*j, j->gate & ~(gate_nested | gate_first | gate_queue));
     void *keep = nullptr;
     announce_leave(p, starter, &keep);
     starter->child = no_child(p, starter);
@@ -632,7 +637,10 @@ SWITCHES void context_ended(context *c, int value)
         // The destructors run in the job, which pauses no more.
         job_settle();
         job_set_gate(j, (j.gate & ~gate_blocks) | gate_blocks);
+        int cancel_state;
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
         local_end(p.locals, job_locals(j));
+        pthread_setcancelstate(cancel_state, nullptr);
         job_set_locals(j, 0);
     }
     job_release_args(j);

@@ -63,7 +63,8 @@ inline constexpr uint32_t gate_secret = JS_GATE_SECRET; // as the key says
 inline constexpr uint32_t gate_first = JS_GATE_FIRST;   // it has not paused yet
 inline constexpr uint32_t gate_cancelled = 1u << 25;    // no pause is one any more
 inline constexpr uint32_t gate_fp = 1u << 24;           // it keeps its FP control words
-inline constexpr uint32_t gate_blocks = gate_fp - 1;
+inline constexpr uint32_t gate_queue = 1u << 23;        // its pause puts it into the ready ring
+inline constexpr uint32_t gate_blocks = gate_queue - 1;
 static_assert(gate_cancelled < gate_first);
 
 // (A bit that the fast path tests with the sign; or any that is 0 in what it is set in.)
@@ -158,6 +159,10 @@ inline bool job_is_none(job_place place)
 {
     return place == job_place::outside || place == job_place::left_to_thread;
 }
+
+// A job whose entry was taken from the ready ring while it cannot be resumed: its next
+// pause puts it back. Until then its wakes need no entry.
+inline void job_queue_later(job &j) { job_set_gate(j, j.gate | gate_queue); }
 
 // What a job keeps beside its block and its stack.
 void job_release_args(job &j);

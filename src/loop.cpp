@@ -52,26 +52,20 @@ static void prefetch_ahead(pool &p, uint64_t end)
         job_prefetch_stack(&job_of_entry(entry).ctx);
 }
 
-// The next that can be resumed, its wake taken. Looks no further than to `end`: what
-// runs, or waits for another, goes to the back with its wake.
+// The next that can be resumed, its wake taken. Looks no further than to `end`.
 static job *take_next(pool &p, uint64_t end)
 {
-    while (!ready_is_taken(p.waits.ready, end)) {
+    for (;;) {
         prefetch_ahead(p, end);
         uint32_t entry = ready_pop(p.waits.ready, end);
         if (!entry)
             return nullptr;
         job &j = job_of_entry(entry);
-        if (job_is_paused(p, j)) {
-            if (wait_take(j.wait))
-                return &j;
-        } else if (pool_of(j) == &p && j.pause_top && !job_is_secret(j)) {
-            ready_push(p.waits.ready, entry);
-        } else {
-            wait_take(j.wait);
-        }
+        if (pool_has(p, j) && !job_is_paused(p, j))
+            job_queue_later(j); // it runs, or waits for another
+        else if (wait_take(j.wait))
+            return &j;
     }
-    return nullptr;
 }
 
 size_t loop_take(pool &p, jobswitch_job **jobs, size_t max)

@@ -2,9 +2,11 @@
 #include "pool.h"
 
 #include <cerrno>
+#include <csignal>
 #include <ctime>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "valgrind.h"
@@ -96,20 +98,8 @@ static void block_put(pool &p, job &j)
 {
     j.pause_top = 0;
     j.key.store(key_secret, std::memory_order_relaxed);
-    if (wait_retired(j.wait))
-        return;
-    list_push(wait_begin(j.wait) ? p.bare : p.resting, j);
-}
-
-// One that may have been another pool's, in whose ready ring it may still stand, or is
-// about to: until that is over, a wake would not come here.
-static void block_receive(pool &p, job &j)
-{
-    if (!wait_queued(j.wait))
-        return block_put(p, j);
-    j.pause_top = 0;
-    j.key.store(key_secret, std::memory_order_relaxed);
-    list_push(p.strays, j);
+    if (!wait_retired(j.wait))
+        list_push(wait_begin(j.wait) ? p.bare : p.parked, j);
 }
 
 static constexpr size_t blocks_each_chunk = arena_chunk_bytes / JS_JOB_BYTES - 1;
@@ -122,34 +112,60 @@ template <class F> static void for_each_block(arena_chunk *chunk, F f)
         f(*reinterpret_cast<job *>(base + at));
 }
 
+// Takes the entries of ended jobs out of the ready ring, for a program may never look at
+// it. The others keep their order.
+static void ring_sift(pool &p)
+{
+    uint64_t end = ready_end(p.waits.ready);
+    while (uint32_t entry = ready_pop(p.waits.ready, end)) {
+        job &j = job_of_entry(entry);
+        if (pool_has(p, j))
+            ready_push(p.waits.ready, entry);
+        else
+            wait_take(j.wait);
+    }
+}
+
+static void unpark(pool &p)
+{
+    if (!p.parked.head)
+        return;
+    ring_sift(p);
+    job_list parked = p.parked;
+    p.parked = {};
+    while (job *j = list_pop(parked))
+        block_put(p, *j);
+}
+
+static bool chunk_take(pool &p, int *reason)
+{
+    // Twice what there are: wakers of an earlier holder may be late with entries.
+    if (!ready_reserve(p.waits.ready, 2 * (p.chunks_held + 1) * blocks_each_chunk, reason))
+        return false;
+    arena_chunk *chunk = arena_take(reason);
+    if (!chunk)
+        return false;
+    p.chunks_held++;
+    // Registers of paused jobs may hold the only pointer to something.
+    if (p.tool && p.tool->root_add)
+        p.tool->root_add(chunk, arena_chunk_bytes);
+    chunk->next = p.chunks;
+    chunk->owner.store(&p, std::memory_order_relaxed);
+    p.chunks = chunk;
+    // (Blocks may still be queued in the ring of the thread that had them before.)
+    for_each_block(chunk, [&p](job &j) { block_put(p, j); });
+    p.here->arena_first =
+        reinterpret_cast<context *>(arena_look().base + __builtin_offsetof(job, ctx));
+    p.here->arena_mask = arena_offset_mask();
+    return true;
+}
+
 static job *block_take(pool &p, int *reason)
 {
-    job_list waiting = p.resting, strays = p.strays;
-    p.resting = p.strays = {};
-    while (job *j = list_pop(waiting))
-        block_put(p, *j);
-    while (job *j = list_pop(strays))
-        block_receive(p, *j);
-    // All blocks of a used chunk may be resting or retired.
-    while (!p.bare.head) {
-        // Twice what there are: wakers of an earlier holder may be late with entries.
-        if (!ready_reserve(p.waits.ready, 2 * (p.chunks_held + 1) * blocks_each_chunk, reason))
-            return nullptr;
-        arena_chunk *chunk = arena_take(reason);
-        if (!chunk)
-            return nullptr;
-        p.chunks_held++;
-        // Registers of paused jobs may hold the only pointer to something.
-        if (p.tool && p.tool->root_add)
-            p.tool->root_add(chunk, arena_chunk_bytes);
-        chunk->next = p.chunks;
-        chunk->owner.store(&p, std::memory_order_relaxed);
-        p.chunks = chunk;
-        for_each_block(chunk, [&p](job &j) { block_receive(p, j); });
-        p.here->arena_first =
-            reinterpret_cast<context *>(arena_look().base + __builtin_offsetof(job, ctx));
-        p.here->arena_mask = arena_offset_mask();
-    }
+    if (!p.bare.head)
+        unpark(p);
+    // (All blocks of a used chunk may be parked or retired.)
+    while (!p.bare.head && chunk_take(p, reason)) {}
     return list_pop(p.bare);
 }
 
@@ -180,8 +196,10 @@ struct calling_scope {
     pool &p;
     job *current = job_settle();
     job *hot = p.here->hot;
+    int cancel_state; // a cancelled thread must not end in the middle of this
     explicit calling_scope(pool &p) : p(p)
     {
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
         p.calling = true;
         p.here->hot = nullptr; // the fast path finds nothing to start
         if (current)
@@ -197,6 +215,7 @@ struct calling_scope {
             job_set_gate(*current, current->gate & ~gate_calling);
         else
             p.here->root.child = &p.here->root;
+        pthread_setcancelstate(cancel_state, nullptr);
     }
 };
 
@@ -406,8 +425,8 @@ void pool_return(pool &p, job &j)
     hot_set(p, &j);
 }
 
-// A waker is still inside the job's descriptor, or its last generation has
-// ended: the block cannot be used now, but the stack can, with another block.
+// A waker is still inside the job's descriptor, or an entry is queued, or the last
+// generation has ended: the block cannot be used now, but the stack can, with another block.
 static job *rehouse(pool &p, job &j)
 {
     int reason;
@@ -427,10 +446,13 @@ static void recycle(pool &p, job &ended)
     bool drop = (j->flags & flag_drop) ||
                 ((j->flags & flag_drop_over) && p.max_jobs &&
                  p.jobs_made - p.doomed.count > p.max_jobs);
+    const bool was_to_queue = j->gate & gate_queue;
     j->flags = 0;
     job_set_gate(*j, gate_of_idle(p));
     // A handle that nobody was given may serve again.
     if (!job_is_secret(*j)) {
+        if (was_to_queue)
+            wait_take(j->wait);
         bool usable = wait_end(j->wait, p.waits.descriptors);
         job_renew_handle(*j, keeps_out(p));
         if (!usable && !drop) {
@@ -577,6 +599,8 @@ static void discard_live(pool &p, job &j)
     job_release_args(j);
     if (p.tool && p.tool->fiber_destroy)
         p.tool->fiber_destroy(j.fiber);
+    if (j.gate & gate_queue)
+        wait_take(j.wait);
     wait_end(j.wait, p.waits.descriptors);
     p.here->live--;
     p.discarded++;
@@ -602,16 +626,16 @@ void pool_discard(pool &p, job &j)
     drop_doomed(p);
 }
 
-void pool_close(pool &p)
+// Of a dead thread the values stay as they are: their destructors want its thread.
+static void close(pool &p, bool destroy_values)
 {
-    // A child after fork shares its parent's descriptors: they are closed, but
-    // what the parent waits for is not taken from it.
-    p.waits.descriptors.shared = p.process != getpid();
+    p.calling = false;
     // A longjmp may have left a job.
     job_settle();
     p.here->root.child = &p.here->root;
     drop_doomed(p);
-    for_each_job(p, [&p](job &j) { end_locals(p, j); });
+    if (destroy_values)
+        for_each_job(p, [&p](job &j) { end_locals(p, j); });
     for_each_job(p, [&p](job &j) {
         discard_live(p, j);
         job_drop(p, j);
@@ -633,23 +657,31 @@ void pool_close(pool &p)
     p.chunks_held = 0;
     p.here->hot = nullptr;
     p.hot_apart = nullptr;
-    p.spare = p.surplus = p.cold = p.resting = p.strays = p.bare = {};
+    p.spare = p.surplus = p.cold = p.parked = p.bare = {};
     p.stacks.method = guard_method::none;
     p.here->stack_span = 0;
     p.max_jobs = p.initial_jobs = 0;
     p.flags = 0;
     p.opened = false;
-    p.process = getpid();
-    p.waits.descriptors.shared = false;
 }
+
+void pool_close(pool &p) { close(p, true); }
 
 // ---- threads -----------------------------------------------------------------------
 
-static pthread_mutex_t records_lock = PTHREAD_MUTEX_INITIALIZER;
+static constinit lock records_guard;
 static pool *free_records, *all_records;
-static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static pool *suspect; // where the next search for dead threads' records begins
 static pthread_key_t key;
 static bool key_made;
+
+static void record_give(pool &p)
+{
+    lock_scope scope(records_guard);
+    p.in_use = false;
+    p.next_free = free_records;
+    free_records = &p;
+}
 
 static void thread_ended(void *record)
 {
@@ -659,52 +691,188 @@ static void thread_ended(void *record)
     pool_close(p);
     pool_thread_state.pool = nullptr;
     pool_thread_state.root.link = pool_thread_state.root.child = &pool_nobody.root;
-    pthread_mutex_lock(&records_lock);
-    p.in_use = false;
-    p.next_free = free_records;
-    free_records = &p;
-    pthread_mutex_unlock(&records_lock);
+    record_give(p);
 }
 
-static pool *record_take()
+static int own_thread_id() { return int(syscall(SYS_gettid)); }
+
+// A thread whose very last destructor of thread-specific data used the library has ended
+// without thread_ended. Nobody can have its place in memory, or its id, beside it.
+static bool is_dead(const pool &p, const pool_thread &here)
 {
-    pthread_mutex_lock(&records_lock);
-    pool *p = free_records;
-    if (p)
-        free_records = p->next_free;
-    pthread_mutex_unlock(&records_lock);
-    if (p)
-        return p;
+    if (!p.in_use || p.waits.orphaned)
+        return false;
+    return p.here == &here || p.thread_id == own_thread_id() ||
+           (syscall(SYS_tgkill, getpid(), p.thread_id, 0) < 0 && errno == ESRCH);
+}
+
+// Locked. The record of a dead thread, or NULL. Looks at a few of them each time.
+static pool *record_of_the_dead(const pool_thread &here)
+{
+    constexpr unsigned looks = 4;
+    for (pool *p = all_records; p; p = p->next_record)
+        if (p->here == &here && is_dead(*p, here))
+            return p;
+    for (unsigned i = 0; i < looks; i++) {
+        if (!suspect && !(suspect = all_records))
+            return nullptr;
+        pool *p = suspect;
+        suspect = p->next_record;
+        if (is_dead(*p, here))
+            return p;
+    }
+    return nullptr;
+}
+
+static pool *record_make()
+{
     void *memory = mmap(nullptr, sizeof(pool), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return nullptr;
-    p = static_cast<pool *>(memory);
-    wait_cache_init(p->waits.descriptors);
-    pthread_mutex_lock(&records_lock);
+    pool *p = static_cast<pool *>(memory);
     p->next_record = all_records;
+    std::atomic_signal_fence(std::memory_order_release); // a signal handler may call fork()
     all_records = p;
-    pthread_mutex_unlock(&records_lock);
     return p;
 }
 
+static uint32_t low_half(const pool_thread *thread)
+{
+    return uint32_t(reinterpret_cast<uintptr_t>(thread));
+}
+
+// What the fast path compares a handle with is out of its reach from here on.
+static void withdraw_keys(pool &p)
+{
+    for (arena_chunk *chunk = p.chunks; chunk; chunk = chunk->next)
+        for_each_block(chunk, [](job &j) {
+            j.key.fetch_or(key_secret | key_keep_out, std::memory_order_relaxed);
+        });
+}
+
+// A record for the calling thread, or NULL. had_jobs: it is that of a dead thread, which
+// has not been closed.
+//
 // A key is handle plus root: those of two pools are told apart by the lower half,
 // unless the roots lie a multiple of 4 GiB apart, or at the same place (one of a
-// thread that ended without a last clean-up). Then a handle of the one could pass
+// thread that a forked child has not got). Then a handle of the one could pass
 // for one of the other.
-static void record_use(pool &p, pool_thread &here)
+static pool *record_take(pool_thread &here, bool *had_jobs)
 {
-    auto low = [](const pool_thread *thread) {
-        return uint32_t(reinterpret_cast<uintptr_t>(thread));
-    };
-    pthread_mutex_lock(&records_lock);
-    p.keep_out = false;
-    for (pool *other = all_records; other; other = other->next_record)
-        if (other->in_use && low(other->here) == low(&here))
-            p.keep_out = true;
-    p.here = &here;
-    p.in_use = true;
-    pthread_mutex_unlock(&records_lock);
+    lock_scope scope(records_guard);
+    pool *p = record_of_the_dead(here);
+    *had_jobs = p;
+    if (!p && (p = free_records))
+        free_records = p->next_free;
+    if (!p && !(p = record_make()))
+        return nullptr;
+    p->keep_out = false;
+    for (pool *other = all_records; other; other = other->next_record) {
+        if (other == p || !other->in_use || low_half(other->here) != low_half(&here))
+            continue;
+        p->keep_out = true;
+        if (other->here == &here)
+            withdraw_keys(*other);
+    }
+    p->here = &here;
+    p->thread_id = own_thread_id();
+    p->in_use = true;
+    return p;
+}
+
+// ---- fork ------------------------------------------------------------------------------
+
+static void before_fork()
+{
+    lock_before_fork(records_guard);
+    for (pool *p = all_records; p; p = p->next_record)
+        lock_before_fork(p->waits.descriptors.guard);
+    arena_fork(lock_before_fork);
+    local_fork(lock_before_fork);
+}
+
+static void after_fork()
+{
+    local_fork(lock_after_fork);
+    arena_fork(lock_after_fork);
+    for (pool *p = all_records; p; p = p->next_record)
+        lock_after_fork(p->waits.descriptors.guard);
+    lock_after_fork(records_guard);
+}
+
+// Pushes what is marked as queued and has no entry: the waker that was to push it is not in
+// the child. (If it is the calling thread, interrupted by a signal handler, there will be
+// two entries. The second one finds no wake.)
+static void requeue(pool &p)
+{
+    // A bit for each block, set where the ring has an entry.
+    const size_t bytes = arena_look().bytes / JS_JOB_BYTES / 8 + 1;
+    void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                        -1, 0);
+    auto seen = memory == MAP_FAILED ? nullptr : static_cast<unsigned char *>(memory);
+    if (seen)
+        ready_for_each(p.waits.ready, [](uint32_t entry, void *with) {
+            static_cast<unsigned char *>(with)[entry / 8] |= uint8_t(1u << entry % 8);
+        }, seen);
+    for (arena_chunk *chunk = p.chunks; chunk; chunk = chunk->next)
+        for_each_block(chunk, [&p, seen](job &j) {
+            uint32_t entry = job_entry(j);
+            if (wait_queued(j.wait) && !(j.gate & gate_queue) &&
+                !(seen && (seen[entry / 8] >> entry % 8 & 1)))
+                ready_push(p.waits.ready, entry);
+        });
+    if (seen)
+        munmap(memory, bytes);
+}
+
+// In the child, which has the calling thread alone. A signal handler may have called
+// fork() at any place here: what this thread is at, it goes on with.
+static void forked()
+{
+    after_fork();
+    for (pool *p = all_records; p; p = p->next_record) {
+        if (!p->in_use)
+            continue;
+        if (p->here != &pool_thread_state) {
+            wait_owner_orphaned(p->waits);
+            continue;
+        }
+        p->thread_id = own_thread_id();
+        wait_owner_forked(p->waits);
+        for (arena_chunk *chunk = p->chunks; chunk; chunk = chunk->next)
+            for_each_block(chunk, [p](job &j) { wait_forked(j.wait, p->waits); });
+        requeue(*p);
+    }
+}
+
+// glibc's pthread_atfork is this, in an object file of its own that carries no mark of
+// landing pads. A plugin that has this library inside gives its handle, so that the
+// handlers go with it; the shared library, which stays, has none.
+#ifdef __GLIBC__
+extern "C" int __register_atfork(void (*)(), void (*)(), void (*)(), void *) noexcept;
+extern "C" [[gnu::weak, gnu::visibility("hidden")]] void *__dso_handle;
+static int register_atfork() { return __register_atfork(before_fork, after_fork, forked, &__dso_handle); }
+#else
+static int register_atfork() { return pthread_atfork(before_fork, after_fork, forked); }
+#endif
+
+// What the process needs once. What fails now may succeed later.
+static bool make_key(int *reason)
+{
+    lock_scope scope(records_guard);
+    if (key_made)
+        return true;
+    if (pthread_key_create(&key, thread_ended) != 0) {
+        *reason = JOBSWITCH_E_NO_THREAD_KEY;
+        return false;
+    }
+    if (register_atfork() != 0) {
+        pthread_key_delete(key);
+        *reason = JOBSWITCH_E_NO_MEMORY;
+        return false;
+    }
+    return key_made = true;
 }
 
 pool *pool_here(int *reason)
@@ -716,31 +884,24 @@ pool *pool_here(int *reason)
         *reason = JOBSWITCH_E_SHADOW_STACK;
         return nullptr;
     }
-    pthread_once(&key_once,
-                 [] { key_made = pthread_key_create(&key, thread_ended) == 0; });
-    if (!key_made) {
-        *reason = JOBSWITCH_E_NO_THREAD_KEY;
+    if (!make_key(reason))
         return nullptr;
-    }
-    pool *p = record_take();
+    bool had_jobs;
+    pool *p = record_take(thread, &had_jobs);
     if (!p || pthread_setspecific(key, p) != 0) {
         *reason = JOBSWITCH_E_NO_MEMORY;
-        if (p) {
-            pthread_mutex_lock(&records_lock);
-            p->next_free = free_records;
-            free_records = p;
-            pthread_mutex_unlock(&records_lock);
-        }
+        if (p && !had_jobs) // else it is still to be closed, next time
+            record_give(*p);
         return nullptr;
     }
-    record_use(*p, thread);
     thread.root.link = thread.root.child = &thread.root;
+    thread.pool = p;
+    if (had_jobs)
+        close(*p, false);
     p->here->live = p->finished_before = p->discarded = 0;
     p->here->until_review = p->review_period = review_ends;
     p->reviewed_ns = pool_clock_ns();
     p->root_stack_low = p->root_stack_high = 0;
-    p->process = getpid();
-    thread.pool = p;
     return p;
 }
 

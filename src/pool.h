@@ -79,9 +79,8 @@ struct pool {
     job *hot_apart;         // takes the part of hot
     job_list spare, surplus, cold;
     job_list doomed;  // ended, to be dropped from outside their stacks
-    job_list resting; // blocks, see wait_begin
-    job_list strays;  // blocks that still stand in another pool's ready ring
-    job_list bare;    // blocks
+    job_list parked; // blocks that cannot be used yet: see wait_begin
+    job_list bare;   // blocks
     arena_chunk *chunks;
     size_t jobs_made; // bare blocks do not count
     uint64_t finished_before; // the last review
@@ -96,7 +95,6 @@ struct pool {
     size_t chunks_held;
     timer_queue timers; // of entries
     local_table locals;
-    int process;  // whose descriptors these are
     bool opened;  // has limits
     bool calling; // in a function of the caller's
 
@@ -108,6 +106,7 @@ struct pool {
 
     pool *next_free, *next_record;
     bool in_use;
+    int thread_id; // the system's
     bool keeps_fp; // JOBSWITCH_FP_ENVIRONMENT
     bool keep_out; // its jobs' keys could be mistaken for another pool's
 };
@@ -129,6 +128,11 @@ inline bool job_is_paused(const pool &p, const job &j)
 
 // The pool that a block belongs to; NULL: none any more. Any thread.
 pool *pool_of(const job &j);
+// A job of this pool lives in that block.
+inline bool pool_has(const pool &p, const job &j)
+{
+    return pool_of(j) == &p && j.pause_top && !job_is_secret(j);
+}
 
 // An idle job, out of its list, or NULL with a reason (JOBSWITCH_E_MAX_JOBS
 // where only the limit stands against it).

@@ -4,14 +4,14 @@
 #include <cerrno>
 #include <ctime>
 #include <linux/futex.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "event.h"
 #include "jobswitch/jobswitch.h"
 
-// The one whose timespec the C library has.
+// The futex call that matches the C library's time_t.
 #ifdef SYS_futex_time64
 static constexpr long futex_call =
     sizeof(time_t) > sizeof(long) ? SYS_futex_time64 : SYS_futex;
@@ -19,32 +19,38 @@ static constexpr long futex_call =
 static constexpr long futex_call = SYS_futex;
 #endif
 static constexpr unsigned capacity_shift = 59;
-static constexpr uint64_t sleeping = uint64_t(1) << 58;
-static constexpr uint64_t fd_rests = uint64_t(1) << 57;
-static constexpr uint64_t position_mask = fd_rests - 1;
-static constexpr unsigned capacity_least = 10; // a page
+static constexpr uint64_t position_mask = (uint64_t(1) << capacity_shift) - 1;
+#ifdef READY_CAPACITY_LEAST // a model's
+static constexpr unsigned capacity_least = READY_CAPACITY_LEAST;
+#else
+static constexpr unsigned capacity_least = 10;
+#endif
+static constexpr unsigned capacity_step = 2; // four times as many: older slots stay mapped
+static constexpr unsigned round_shift = 24;
+static_assert(ready_entry_most == (1u << round_shift) - 1);
+
+using ready_slot = std::atomic<uint64_t>;
 
 static unsigned capacity_of(uint64_t tail) { return unsigned(tail >> capacity_shift); }
 
-static std::atomic<uint32_t> *slot_of(const ready_ring &ring, unsigned capacity,
-                                      uint64_t position)
+static ready_slot &slot_of(const ready_ring &ring, unsigned capacity, uint64_t position)
 {
     uint64_t mask = (uint64_t(1) << capacity) - 1;
-    return &ring.slots[capacity].load(std::memory_order_acquire)[position & mask];
+    return ring.slots[capacity].load(std::memory_order_acquire)[position & mask];
 }
 
-// What a slot holds for a position: the entry, and above it the round, which is never 0.
-static uint32_t mark_of(unsigned capacity, uint64_t position)
+// What a slot holds for a position, but for the entry. Never 0 at first: fresh memory is of
+// an earlier round than any.
+static uint64_t round_of(unsigned capacity, uint64_t position)
 {
-    return uint32_t((position >> capacity) % 255 + 1) << 24;
+    return ((position >> capacity) + 1) << round_shift;
 }
 
-// The entry at a position; 0: it is not there.
-static uint32_t entry_at(const ready_ring &ring, unsigned capacity, uint64_t position)
+// The rounds come round, after more wakes than a thread will see: so it is the distance
+// that counts.
+static bool is_earlier(uint64_t word, uint64_t round)
 {
-    uint32_t mark = mark_of(capacity, position);
-    uint32_t word = slot_of(ring, capacity, position)->load(std::memory_order_acquire);
-    return (word & ~ready_entry_most) == mark ? word - mark : 0;
+    return int64_t((word & ~uint64_t(ready_entry_most)) - round) < 0;
 }
 
 // ---- room ----------------------------------------------------------------------
@@ -59,13 +65,10 @@ static void find_head_end(ready_ring &ring)
         }
 }
 
-// Where the older slots have all been taken, nobody writes to them any more.
+// The older slots stay mapped, for wakers that are late.
 static void leave_older_slots(ready_ring &ring)
 {
     while (ring.head == ring.head_end) {
-        munmap(static_cast<void *>(ring.slots[ring.head_capacity].load()),
-               sizeof(uint32_t) << ring.head_capacity);
-        ring.slots[ring.head_capacity] = nullptr;
         do
             ring.head_capacity++;
         while (!ring.slots[ring.head_capacity].load(std::memory_order_relaxed));
@@ -77,128 +80,163 @@ bool ready_reserve(ready_ring &ring, size_t entries, int *reason)
 {
     unsigned capacity = capacity_of(ring.tail.load(std::memory_order_relaxed));
     unsigned wanted = capacity_least;
-    while (wanted < 31 && entries > size_t(1) << wanted)
-        wanted++;
+    while (wanted < 31 - capacity_step && entries > size_t(1) << wanted)
+        wanted += capacity_step;
     if (capacity >= wanted)
         return true;
-    void *memory = mmap(nullptr, sizeof(uint32_t) << wanted, PROT_READ | PROT_WRITE,
+    void *memory = mmap(nullptr, sizeof(ready_slot) << wanted, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         *reason = JOBSWITCH_E_NO_MEMORY;
         return false;
     }
-    ring.slots[wanted].store(static_cast<std::atomic<uint32_t> *>(memory),
-                             std::memory_order_release);
+    ring.slots[wanted].store(static_cast<ready_slot *>(memory), std::memory_order_release);
     // Tickets from here on stand for the new slots.
     uint64_t tail = ring.tail.load(std::memory_order_relaxed);
     uint64_t next;
     do
-        next = (tail & ~(~uint64_t(0) << capacity_shift)) | uint64_t(wanted) << capacity_shift;
+        next = (tail & position_mask) | uint64_t(wanted) << capacity_shift;
     while (!ring.tail.compare_exchange_weak(tail, next, std::memory_order_acq_rel));
     ring.begins[wanted] = tail & position_mask;
     if (!ring.head_capacity)
         ring.head_capacity = wanted;
     find_head_end(ring);
-    if (ring.head == ring.head_end && !ring.holes_count)
-        leave_older_slots(ring);
+    leave_older_slots(ring);
     return true;
 }
 
-// ---- pushing ---------------------------------------------------------------------
+// ---- calling the owner -----------------------------------------------------------
 
-static void make_readable(int fd)
+// How many calls have begun and how many are done, and since which fork: in a child, calls
+// of threads that it has not got are never done.
+//
+//      63      48 47       24 23       0
+//      forks      begun       done
+static constexpr uint64_t calls_done_mask = (1 << 24) - 1;
+static constexpr uint64_t calls_begun_one = 1 << 24;
+static constexpr uint64_t calls_begun_mask = calls_done_mask << 24;
+static constexpr uint64_t calls_fork_one = uint64_t(1) << 48;
+static constexpr uint64_t calls_unknown = UINT64_MAX; // as after 65,535 forks: never seen
+
+static bool calls_are_done(uint64_t calls)
 {
-    uint64_t one = 1;
-    (void)!write(fd, &one, sizeof one);
+    return ((calls & calls_begun_mask) >> 24) == (calls & calls_done_mask);
 }
 
-static void make_unreadable(int fd)
+// Returns the forks so far.
+static uint64_t call_begin(ready_ring &ring)
 {
-    uint64_t count;
-    (void)!read(fd, &count, sizeof count);
+    uint64_t calls = ring.calls.load(std::memory_order_relaxed);
+    uint64_t next;
+    do
+        next = (calls & ~calls_begun_mask) | ((calls + calls_begun_one) & calls_begun_mask);
+    while (!ring.calls.compare_exchange_weak(calls, next, std::memory_order_seq_cst));
+    return calls / calls_fork_one;
+}
+
+static void call_end(ready_ring &ring, uint64_t forks)
+{
+    uint64_t calls = ring.calls.load(std::memory_order_relaxed);
+    uint64_t next;
+    do {
+        if (calls / calls_fork_one != forks)
+            return;
+        next = (calls & ~calls_done_mask) | ((calls + 1) & calls_done_mask);
+    } while (!ring.calls.compare_exchange_weak(calls, next, std::memory_order_release));
 }
 
 static int descriptor_of(const ready_ring &ring)
 {
-    return ring.fd_after.load(std::memory_order_acquire) - 1;
+    return ring.fd_after.load(std::memory_order_seq_cst) - 1;
 }
 
-static void call_owner(ready_ring &ring, uint64_t how)
+// Called by each waker that comes while the owner rests, until the first call is done.
+[[gnu::noinline]] static void call_owner(ready_ring &ring, uint64_t rest)
 {
     int keep = errno;
-    if (how & sleeping) {
+    uint64_t forks = call_begin(ring);
+    if (rest % 2) {
         ring.asleep.store(0, std::memory_order_seq_cst);
         syscall(futex_call, &ring.asleep, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
     }
-    if (how & fd_rests)
-        make_readable(descriptor_of(ring));
+    int fd = descriptor_of(ring);
+    if (fd >= 0)
+        event_set(fd);
+    call_end(ring, forks);
+    ring.called.store(rest, std::memory_order_release);
     errno = keep;
+}
+
+// ---- pushing ---------------------------------------------------------------------
+
+// False: the owner has gone past that ticket.
+static bool publish(ready_ring &ring, uint64_t ticket, uint32_t entry)
+{
+    unsigned capacity = capacity_of(ticket);
+    uint64_t position = ticket & position_mask;
+    uint64_t round = round_of(capacity, position);
+    ready_slot &slot = slot_of(ring, capacity, position);
+    uint64_t word = slot.load(std::memory_order_relaxed);
+    while (is_earlier(word, round))
+        if (slot.compare_exchange_weak(word, round + entry, std::memory_order_release,
+                                       std::memory_order_relaxed))
+            return true;
+    return false;
 }
 
 void ready_push(ready_ring &ring, uint32_t entry)
 {
-    uint64_t ticket = ring.tail.fetch_add(1, std::memory_order_acq_rel);
-    uint64_t how = ticket & (sleeping | fd_rests);
-    if (how) {
-        // Before the entry can be seen, for after that the owner may rest anew: what is
-        // done here would be to the wrong rest.
-        ring.calling.fetch_add(1, std::memory_order_seq_cst);
-        ring.tail.fetch_and(~how, std::memory_order_acq_rel);
-    }
-    unsigned capacity = capacity_of(ticket);
-    uint64_t position = ticket & position_mask;
-    slot_of(ring, capacity, position)
-        ->store(mark_of(capacity, position) + entry, std::memory_order_release);
-    if (how) {
-        call_owner(ring, how);
-        ring.calling.fetch_sub(1, std::memory_order_seq_cst);
-    }
+    uint64_t ticket;
+    do
+        ticket = ring.tail.fetch_add(1, std::memory_order_acq_rel);
+    while (!publish(ring, ticket, entry));
+    uint64_t rest = ring.rests.load(std::memory_order_acquire);
+    if (ring.called.load(std::memory_order_acquire) != rest)
+        call_owner(ring, rest);
 }
 
 // ---- taking ------------------------------------------------------------------------
 
-static uint32_t take_from_holes(ready_ring &ring)
+// How often the owner looks at an empty slot before it voids the ticket. A waker that has
+// its processor fills it meanwhile, and is spared a second ticket.
+static constexpr unsigned looks = 64;
+
+// The entry at the head; 0: its ticket is void.
+static uint32_t entry_of_head(ready_ring &ring)
 {
-    for (uint32_t i = 0; i < ring.holes_count; i++)
-        if (uint32_t entry = entry_at(ring, ring.head_capacity, ring.holes[i])) {
-            ring.holes_count--;
-            for (; i < ring.holes_count; i++)
-                ring.holes[i] = ring.holes[i + 1];
-            return entry;
-        }
-    return 0;
+    uint64_t round = round_of(ring.head_capacity, ring.head);
+    ready_slot &slot = slot_of(ring, ring.head_capacity, ring.head);
+    uint64_t word = slot.load(std::memory_order_acquire);
+    for (unsigned i = 0; i < looks && is_earlier(word, round); i++)
+        word = slot.load(std::memory_order_acquire);
+    if (is_earlier(word, round) &&
+        slot.compare_exchange_strong(word, round, std::memory_order_acq_rel,
+                                     std::memory_order_acquire))
+        return 0;
+    return uint32_t(word & ready_entry_most);
 }
 
 uint32_t ready_pop(ready_ring &ring, uint64_t end)
 {
-    constexpr uint32_t holes_most = sizeof ring.holes / sizeof *ring.holes;
-    if (ring.holes_count)
-        if (uint32_t entry = take_from_holes(ring))
-            return entry;
-    while (ring.head < end) {
-        if (ring.head == ring.head_end) {
-            if (ring.holes_count)
-                return 0;
-            leave_older_slots(ring);
-        }
-        uint32_t entry = entry_at(ring, ring.head_capacity, ring.head);
-        if (!entry && ring.holes_count == holes_most)
-            return 0;
-        if (!entry)
-            ring.holes[ring.holes_count++] = ring.head;
+    uint32_t entry = 0;
+    while (!entry && ring.head < end) {
+        leave_older_slots(ring);
+        entry = entry_of_head(ring);
         ring.head++;
-        if (entry)
-            return entry;
     }
-    return 0;
+    return entry;
 }
 
 uint32_t ready_peek(const ready_ring &ring, size_t places, uint64_t end)
 {
     uint64_t position = ring.head + places;
-    return position < end && position < ring.head_end
-               ? entry_at(ring, ring.head_capacity, position)
-               : 0;
+    if (position >= end || position >= ring.head_end)
+        return 0;
+    uint64_t word =
+        slot_of(ring, ring.head_capacity, position).load(std::memory_order_acquire);
+    return is_earlier(word, round_of(ring.head_capacity, position))
+               ? 0
+               : uint32_t(word & ready_entry_most);
 }
 
 uint64_t ready_end(const ready_ring &ring)
@@ -213,72 +251,126 @@ int ready_descriptor(ready_ring &ring, int *reason)
     int fd = descriptor_of(ring);
     if (fd >= 0)
         return fd;
-    fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fd < 0) {
-        *reason = errno == EMFILE || errno == ENFILE ? JOBSWITCH_E_NO_DESCRIPTORS
-                                                     : JOBSWITCH_E_NO_MEMORY;
+    fd = event_open(true, reason);
+    if (fd < 0)
         return -1;
-    }
+    ring.calls_seen = calls_unknown;
     ring.fd_after.store(fd + 1, std::memory_order_release);
     return fd;
 }
 
 bool ready_has_descriptor(const ready_ring &ring) { return descriptor_of(ring) >= 0; }
 
-// Nobody is about to call the owner, so nothing of an earlier rest comes late. Returns
-// the tail as of then, if there is no entry; else 0.
-static uint64_t nobody_comes(ready_ring &ring)
+// True if no ticket has been taken since `tail` was all: who comes later sees the rest,
+// and calls.
+static bool begin_rest(ready_ring &ring, uint64_t tail, bool sleeps)
 {
-    if (ring.calling.load(std::memory_order_seq_cst) != 0)
-        return 0;
-    uint64_t tail = ring.tail.load(std::memory_order_seq_cst);
-    return ready_is_taken(ring, tail & position_mask) ? tail : 0;
+    uint64_t rests = ring.rests.load(std::memory_order_relaxed);
+    uint64_t next = (rests | 1) + 1 + sleeps;
+    ring.rests.store(next, std::memory_order_relaxed);
+    return ring.tail.compare_exchange_strong(tail, tail, std::memory_order_acq_rel);
+}
+
+// As if a waker had called.
+static void end_rest(ready_ring &ring)
+{
+    ring.called.store(ring.rests.load(std::memory_order_relaxed), std::memory_order_release);
 }
 
 void ready_rest(ready_ring &ring)
 {
     int fd = descriptor_of(ring);
-    uint64_t tail;
-    if (fd < 0 || !(tail = nobody_comes(ring)) || (tail & fd_rests))
+    uint64_t tail = ring.tail.load(std::memory_order_acquire);
+    uint64_t calls = ring.calls.load(std::memory_order_acquire);
+    if (fd < 0 || (tail & position_mask) != ring.head || calls == ring.calls_seen)
         return;
-    make_unreadable(fd);
-    if (!ring.tail.compare_exchange_strong(tail, tail | fd_rests, std::memory_order_seq_cst))
-        make_readable(fd);
+    event_clear(fd);
+    // What a call of an earlier rest may still do to the descriptor is looked at next time.
+    ring.calls_seen = calls_are_done(calls) ? calls : calls_unknown;
+    if (begin_rest(ring, tail, false))
+        return;
+    ring.calls_seen = calls_unknown;
+    event_set(fd);
+    end_rest(ring);
 }
 
 void ready_sleep(ready_ring &ring, uint64_t deadline_ns)
 {
-    uint64_t tail = nobody_comes(ring);
-    if (!tail) {
-        // A waker between its two steps, or before its last. It may need this very
-        // processor, and have no right to it while this thread asks again and again.
-        timespec moment = {0, 20000};
-        nanosleep(&moment, nullptr);
+    uint64_t tail = ring.tail.load(std::memory_order_acquire);
+    if ((tail & position_mask) != ring.head)
         return;
-    }
     ring.asleep.store(1, std::memory_order_relaxed);
-    if (!ring.tail.compare_exchange_strong(tail, tail | sleeping, std::memory_order_seq_cst))
-        return;
-    // (Seconds of 32 bits end before the clock's nanoseconds of 64 do.)
-    constexpr uint64_t seconds_most =
-        sizeof(time_t) < 8 ? uint64_t(INT32_MAX) : uint64_t(INT64_MAX);
-    const uint64_t seconds = deadline_ns / 1000000000;
-    timespec until = {time_t(seconds), long(deadline_ns % 1000000000)};
-    bool has_end = deadline_ns != UINT64_MAX && seconds <= seconds_most;
-    syscall(futex_call, &ring.asleep, FUTEX_WAIT_BITSET_PRIVATE, 1,
-            has_end ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
-    ring.tail.fetch_and(~sleeping, std::memory_order_acq_rel);
+    if (begin_rest(ring, tail, true)) {
+        // (Seconds of 32 bits end before the clock's nanoseconds of 64 do.)
+        constexpr uint64_t seconds_most =
+            sizeof(time_t) < 8 ? uint64_t(INT32_MAX) : uint64_t(INT64_MAX);
+        const uint64_t seconds = deadline_ns / 1000000000;
+        timespec until = {time_t(seconds), long(deadline_ns % 1000000000)};
+        bool has_end = deadline_ns != UINT64_MAX && seconds <= seconds_most;
+        syscall(futex_call, &ring.asleep, FUTEX_WAIT_BITSET_PRIVATE, 1,
+                has_end ? &until : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
+    }
+    // With a descriptor that is not readable, the next waker is to call all the same.
+    if (!ready_has_descriptor(ring))
+        end_rest(ring);
 }
 
 void ready_close(ready_ring &ring)
 {
     int fd = descriptor_of(ring);
-    uint64_t tail = nobody_comes(ring);
-    if (fd < 0 || !tail)
+    if (fd < 0)
         return;
-    // A waker that is late finds no rest, and calls nobody.
-    if (!ring.tail.compare_exchange_strong(tail, tail & ~fd_rests, std::memory_order_seq_cst))
-        return;
-    ring.fd_after.store(0, std::memory_order_release);
-    close(fd);
+    // Either the waker counts itself first, and is seen here, or it finds no descriptor.
+    ring.fd_after.store(0, std::memory_order_seq_cst);
+    if (calls_are_done(ring.calls.load(std::memory_order_seq_cst)))
+        event_close(fd);
+    else
+        ring.fd_after.store(fd + 1, std::memory_order_seq_cst);
+    ring.calls_seen = calls_unknown;
+}
+
+void ready_for_each(const ready_ring &ring, void (*function)(uint32_t, void *), void *with)
+{
+    unsigned capacity = ring.head_capacity;
+    const uint64_t end = ready_end(ring);
+    for (uint64_t position = ring.head; position < end; position++) {
+        for (unsigned next = capacity + 1; next < 32; next++)
+            if (ring.slots[next].load(std::memory_order_relaxed) &&
+                ring.begins[next] <= position)
+                capacity = next;
+        uint64_t word = slot_of(ring, capacity, position).load(std::memory_order_relaxed);
+        if (!is_earlier(word, round_of(capacity, position)) && (word & ready_entry_most))
+            function(uint32_t(word & ready_entry_most), with);
+    }
+}
+
+// ---- fork ------------------------------------------------------------------------------
+
+// (Whatever step this thread may be at itself, if a signal handler has called fork().)
+static void forget_calls(ready_ring &ring)
+{
+    uint64_t calls = ring.calls.load(std::memory_order_relaxed);
+    uint64_t begun = (calls & calls_begun_mask) >> 24;
+    // One more, for the descriptor has changed.
+    begun = (begun + 1) & calls_done_mask;
+    ring.calls.store((calls / calls_fork_one + 1) * calls_fork_one | begun << 24 | begun,
+                     std::memory_order_relaxed);
+}
+
+void ready_forked(ready_ring &ring)
+{
+    forget_calls(ring);
+    int fd = descriptor_of(ring);
+    if (fd >= 0)
+        event_reopen(fd, true);
+    // As if all wakers had called, even in the middle of ready_rest or ready_sleep.
+    ring.asleep.store(0, std::memory_order_relaxed);
+    end_rest(ring);
+}
+
+void ready_orphaned(ready_ring &ring)
+{
+    forget_calls(ring);
+    ring.fd_after.store(0, std::memory_order_relaxed);
+    end_rest(ring);
 }

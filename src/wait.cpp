@@ -2,10 +2,9 @@
 #include "wait.h"
 
 #include <cerrno>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include "event.h"
 #include "jobswitch/jobswitch.h"
 #include "layout.h"
 
@@ -17,8 +16,10 @@ static constexpr uint64_t queued = 16;
 static constexpr uint64_t known = 32;
 static constexpr uint64_t repeated = 64;
 static_assert((woken | known) == JS_WAIT_ENDING);
-static constexpr uint64_t pin = 1 << 8;
-static constexpr uint64_t pins_mask = 0xffffff00;
+static constexpr uint64_t fork_one = 1 << 7;
+static constexpr uint64_t forks_mask = 0xf80;
+static constexpr uint64_t pin = 1 << 12;
+static constexpr uint64_t pins_mask = 0xfffff000;
 static constexpr uint64_t next_generation = uint64_t(1) << 32;
 static constexpr size_t first_cache_bytes = 65536; // of any page size
 
@@ -54,83 +55,69 @@ static bool change(wait_state &state, uint64_t &word, uint64_t next)
 
 // ---- descriptors ---------------------------------------------------------------
 
-static void make_readable(int fd)
+// Locked. What has been kept by the parent of this process is its, too.
+static void cache_settle(wait_cache &cache)
 {
-    uint64_t one = 1;
-    // EAGAIN: the counter is at its end, so it is readable.
-    (void)!write(fd, &one, sizeof one);
-}
-
-static void make_unreadable(int fd)
-{
-    uint64_t count;
-    (void)!read(fd, &count, sizeof count);
-}
-
-void wait_cache_init(wait_cache &cache)
-{
-    cache.lock = PTHREAD_MUTEX_INITIALIZER;
-    cache.fds = nullptr;
-    cache.count = cache.capacity = 0;
-    cache.open = 0;
-    cache.shared = false;
+    if (cache.forks_kept == cache.forks)
+        return;
+    cache.forks_kept = cache.forks;
+    for (; cache.count; cache.open--)
+        event_close(cache.fds[--cache.count]);
 }
 
 void wait_cache_close(wait_cache &cache)
 {
-    pthread_mutex_lock(&cache.lock);
-    for (size_t i = 0; i < cache.count; i++)
-        close(cache.fds[i]);
-    cache.open -= cache.count;
+    lock_scope scope(cache.guard);
+    for (; cache.count; cache.open--)
+        event_close(cache.fds[--cache.count]);
     if (cache.fds)
         munmap(cache.fds, cache.capacity * sizeof(int));
     cache.fds = nullptr;
-    cache.count = cache.capacity = 0;
-    pthread_mutex_unlock(&cache.lock);
+    cache.capacity = 0;
 }
 
-// Locked.
-static void cache_put(wait_cache &cache, int fd)
+static bool cache_grow(wait_cache &cache)
 {
-    if (cache.count == cache.capacity) {
-        // Mapped, not from malloc: a leak checker does not look in here.
-        size_t bytes = cache.capacity * sizeof(int);
-        void *fds = bytes ? mremap(cache.fds, bytes, bytes * 2, MREMAP_MAYMOVE)
-                          : mmap(nullptr, bytes = first_cache_bytes,
-                                 PROT_READ | PROT_WRITE,
-                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (fds == MAP_FAILED) {
-            close(fd);
-            cache.open--;
-            return;
-        }
-        size_t capacity = cache.capacity ? cache.capacity * 2
-                                         : first_cache_bytes / sizeof(int);
-        cache.fds = static_cast<int *>(fds);
-        cache.capacity = capacity;
+    // Mapped, not from malloc: a leak checker does not look in here.
+    size_t bytes = cache.capacity * sizeof(int);
+    void *fds = bytes ? mremap(cache.fds, bytes, bytes * 2, MREMAP_MAYMOVE)
+                      : mmap(nullptr, first_cache_bytes, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fds == MAP_FAILED)
+        return false;
+    cache.fds = static_cast<int *>(fds);
+    cache.capacity = bytes ? cache.capacity * 2 : first_cache_bytes / sizeof(int);
+    return true;
+}
+
+// Locked. forks: as the descriptor was made or last renewed.
+static void cache_put(wait_cache &cache, int fd, uint32_t forks)
+{
+    cache_settle(cache);
+    if (forks == cache.forks && (cache.count < cache.capacity || cache_grow(cache))) {
+        cache.fds[cache.count++] = fd;
+        return;
     }
-    cache.fds[cache.count++] = fd;
+    event_close(fd);
+    cache.open--;
 }
 
 // Locked. A descriptor that is not readable, or -1.
 static int cache_take(wait_cache &cache, int *reason)
 {
+    cache_settle(cache);
     if (cache.count)
         return cache.fds[--cache.count];
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int fd = event_open(false, reason);
     if (fd >= 0)
         cache.open++;
-    else
-        *reason = errno == EMFILE || errno == ENFILE
-                      ? JOBSWITCH_E_NO_DESCRIPTORS
-                      : JOBSWITCH_E_NO_MEMORY;
     return fd;
 }
 
 bool wait_begin(wait_state &state)
 {
     uint64_t word = state.word.load(std::memory_order_acquire);
-    if (word & (resting | retired))
+    if (word & (resting | retired | queued))
         return false;
     // A generation of 0 is none: zeroed memory matches no handle.
     if (wait_generation(word) == 0)
@@ -150,7 +137,7 @@ bool wait_known(uint64_t word, uint32_t generation)
 
 bool wait_queued(const wait_state &state)
 {
-    return state.word.load(std::memory_order_acquire) & queued;
+    return state.word.load(std::memory_order_relaxed) & queued;
 }
 
 bool wait_has_ended(uint64_t word, uint32_t generation)
@@ -161,7 +148,7 @@ bool wait_has_ended(uint64_t word, uint32_t generation)
     return generation < now || (word & repeated) || ((word & retired) && generation == now);
 }
 
-// What goes over to the next generation, with that.
+// The word that begins the next generation.
 static uint64_t next_word(uint64_t word, bool last)
 {
     uint64_t stays = word & (generation_mask | queued | repeated);
@@ -172,71 +159,87 @@ static uint64_t next_word(uint64_t word, bool last)
     return stays + next_generation;
 }
 
-bool wait_end(wait_state &state, wait_cache &cache)
+// After the last generation none follows, so no handle comes twice.
+static bool is_last(uint64_t word)
 {
-    uint64_t word = state.word.load(std::memory_order_acquire);
-    for (;;) {
-        // After the last generation none follows, so no handle comes twice.
-        bool last = wait_generation(word) == wait_generation_most && !wait_generations_repeat;
-        uint64_t next = next_word(word, last);
-        if (word & pins_mask)
-            next |= (word & (pins_mask | has_fd)) | resting;
-        if (!change(state, word, next))
-            continue;
-        if (next & resting)
-            return false;
-        if (word & has_fd) {
-            int fd = state.fd.load(std::memory_order_relaxed);
-            if ((word & woken) && !cache.shared)
-                make_unreadable(fd);
-            pthread_mutex_lock(&cache.lock);
-            cache_put(cache, fd);
-            pthread_mutex_unlock(&cache.lock);
-        }
-        return !last;
-    }
+    return wait_generation(word) == wait_generation_most && !wait_generations_repeat;
 }
 
-// Of the current generation, or after it while it rests.
-static void unpin(wait_state &state, wait_cache &cache, uint64_t mark)
+bool wait_end(wait_state &state, wait_cache &cache)
 {
-    // The mark and the pin go in one step: with no pins left, the mark is true.
+    const uint32_t forks = cache.forks;
+    uint64_t word = state.word.load(std::memory_order_acquire);
+    uint64_t next;
+    do {
+        next = next_word(word, is_last(word));
+        if (word & pins_mask)
+            next |= (word & (pins_mask | forks_mask | has_fd)) | resting;
+    } while (!change(state, word, next));
+    if (next & resting)
+        return false;
+    if (word & has_fd) {
+        int fd = state.fd.load(std::memory_order_relaxed);
+        if (word & woken)
+            event_clear(fd);
+        lock_scope scope(cache.guard);
+        cache_put(cache, fd, forks);
+    }
+    return !(next & (retired | queued));
+}
+
+// What a resting state becomes once nobody is inside any more.
+static uint64_t rested_word(uint64_t word)
+{
+    return word & (generation_mask | retired | queued | repeated);
+}
+
+// Takes back the pin that was set with `pinned`: in the same generation, or while that
+// rests. After a fork in between there is no such pin.
+static void unpin(wait_state &state, wait_cache &cache, uint64_t pinned, uint64_t mark)
+{
     uint64_t word = state.word.load(std::memory_order_relaxed);
     uint64_t next;
-    do
-        next = (word & resting ? word : word | mark) - pin;
-    while (!change(state, word, next));
+    do {
+        bool same = !((word ^ pinned) & (generation_mask | retired));
+        bool after = (word & resting) &&
+                     !((word ^ next_word(pinned, is_last(pinned))) & (generation_mask | retired));
+        bool counts = (same || after) && !((word ^ pinned) & forks_mask);
+        if (!counts && !(same && mark))
+            return;
+        // The mark and the pin go in one step: with no pins left, the mark is true.
+        next = (same ? word | mark : word) - (counts ? pin : 0);
+    } while (!change(state, word, next));
     if (!(next & resting) || (next & pins_mask))
         return;
     if (next & has_fd) {
-        close(state.fd.load(std::memory_order_relaxed));
+        event_close(state.fd.load(std::memory_order_relaxed));
         cache.open--;
     }
     // Nobody else touches a resting state without pins, but who takes it from the ring.
-    state.word.fetch_and(generation_mask | retired | queued | repeated, std::memory_order_release);
+    state.word.fetch_and(rested_word(~uint64_t(0)), std::memory_order_release);
 }
 
 bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32_t entry)
 {
     uint64_t word = state.word.load(std::memory_order_acquire);
-    for (;;) {
+    uint64_t next;
+    do {
         if (wait_generation(word) != generation || (word & retired))
             return false;
-        if (!(word & has_fd)) {
-            // Also where it is marked already: only a write to the word makes
-            // what was written before the wake visible to whoever clears it.
-            if (change(state, word, word | woken | queued | known)) {
-                if (!(word & queued))
-                    ready_push(owner.ready, entry);
-                return true;
-            }
-        } else if (change(state, word, (word | woken | known) + pin)) {
-            break;
-        }
+        // Also where it is marked already: only a write to the word makes
+        // what was written before the wake visible to whoever clears it.
+        next = word & has_fd ? (word | woken | known) + pin : word | woken | queued | known;
+        if ((word & has_fd) && owner.orphaned)
+            return false;
+    } while (!change(state, word, next));
+    if (!(word & has_fd)) {
+        if (!(word & queued))
+            ready_push(owner.ready, entry);
+        return true;
     }
     int keep = errno;
-    make_readable(state.fd.load(std::memory_order_relaxed));
-    unpin(state, owner.descriptors, woken);
+    event_set(state.fd.load(std::memory_order_relaxed));
+    unpin(state, owner.descriptors, next, woken);
     errno = keep;
     return true;
 }
@@ -244,20 +247,21 @@ bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32
 bool wait_clear(wait_state &state, uint32_t generation, wait_owner &owner)
 {
     uint64_t word = state.word.load(std::memory_order_acquire);
-    for (;;) {
+    uint64_t next;
+    do {
         if (wait_generation(word) != generation || (word & retired))
             return false;
-        uint64_t next = word & ~woken;
+        next = word & ~woken;
         if (word & has_fd)
             next += pin;
-        if (change(state, word, next))
-            break;
-    }
+        if ((word & has_fd) && owner.orphaned)
+            return false;
+    } while (!change(state, word, next));
     if (!(word & has_fd))
         return true;
     int keep = errno;
-    make_unreadable(state.fd.load(std::memory_order_relaxed));
-    unpin(state, owner.descriptors, 0);
+    event_clear(state.fd.load(std::memory_order_relaxed));
+    unpin(state, owner.descriptors, next, 0);
     errno = keep;
     return true;
 }
@@ -266,6 +270,7 @@ bool wait_clear(wait_state &state, uint32_t generation, wait_owner &owner)
 static int attach_descriptor(wait_state &state, uint32_t generation,
                              wait_cache &cache, int *reason)
 {
+    const uint32_t forks = cache.forks;
     int fd = cache_take(cache, reason);
     if (fd < 0)
         return -1;
@@ -277,14 +282,17 @@ static int attach_descriptor(wait_state &state, uint32_t generation,
         // It must be as woken says before anybody can see it.
         if (readable != bool(word & woken)) {
             readable = word & woken;
-            (readable ? make_readable : make_unreadable)(fd);
+            (readable ? event_set : event_clear)(fd);
         }
-        if (change(state, word, word | has_fd))
+        if (change(state, word, word | has_fd)) {
+            if (cache.forks != forks)
+                event_reopen(fd, readable);
             return fd;
+        }
     }
     if (readable)
-        make_unreadable(fd);
-    cache_put(cache, fd);
+        event_clear(fd);
+    cache_put(cache, fd, forks);
     *reason = JOBSWITCH_E_FINISHED;
     return -1;
 }
@@ -292,28 +300,29 @@ static int attach_descriptor(wait_state &state, uint32_t generation,
 int wait_descriptor(wait_state &state, uint32_t generation, wait_owner &owner,
                     int *reason)
 {
+    if (owner.orphaned) {
+        *reason = JOBSWITCH_E_WRONG_THREAD;
+        return -1;
+    }
     wait_cache &cache = owner.descriptors;
-    int fd = -1;
-    pthread_mutex_lock(&cache.lock);
+    lock_scope scope(cache.guard);
     uint64_t word = state.word.load(std::memory_order_acquire);
     for (;;) {
         if (wait_generation(word) != generation || (word & retired)) {
             *reason = JOBSWITCH_E_FINISHED;
-            break;
+            return -1;
         }
         if (word & has_fd) {
             acquired(state);
-            fd = state.fd.load(std::memory_order_relaxed);
-            break;
+            return state.fd.load(std::memory_order_relaxed);
         }
-        if (change(state, word, word + pin)) {
-            fd = attach_descriptor(state, generation, cache, reason);
-            unpin(state, cache, 0);
-            break;
+        const uint64_t pinned = word + pin;
+        if (change(state, word, pinned)) {
+            int fd = attach_descriptor(state, generation, cache, reason);
+            unpin(state, cache, pinned, 0);
+            return fd;
         }
     }
-    pthread_mutex_unlock(&cache.lock);
-    return fd;
 }
 
 bool wait_take(wait_state &state)
@@ -324,4 +333,40 @@ bool wait_take(wait_state &state)
         if (change(state, word, word & ~(taken ? queued | woken : queued)))
             return taken;
     }
+}
+
+// ---- fork ------------------------------------------------------------------------
+
+void wait_owner_forked(wait_owner &owner)
+{
+    owner.descriptors.forks++;
+    ready_forked(owner.ready);
+}
+
+// The calling thread may itself be at any step of a call for this state, and go on with it
+// when its signal handler, which has called fork(), returns.
+void wait_forked(wait_state &state, wait_owner &owner)
+{
+    uint64_t word = state.word.load(std::memory_order_relaxed);
+    if (!(word & (pins_mask | has_fd)))
+        return;
+    int fd = state.fd.load(std::memory_order_relaxed);
+    if (word & resting) {
+        if (word & has_fd) {
+            event_close(fd);
+            owner.descriptors.open--;
+        }
+        state.word.store(rested_word(word), std::memory_order_relaxed);
+        return;
+    }
+    uint64_t forks = (word + fork_one) & forks_mask;
+    state.word.store((word & ~(pins_mask | forks_mask)) | forks, std::memory_order_relaxed);
+    if (word & has_fd)
+        event_reopen(fd, word & woken);
+}
+
+void wait_owner_orphaned(wait_owner &owner)
+{
+    owner.orphaned = true;
+    ready_orphaned(owner.ready);
 }

@@ -5,8 +5,8 @@
 //
 // All that threads race for is one word, changed in single steps:
 //
-//      63        32 31  8 7    6       5      4       3        2      1    0
-//      generation   pins  0 repeated known  queued  retired  resting  fd  woken
+//      63        32 31 12 11   7    6        5      4       3        2      1    0
+//      generation   pins  forks  repeated  known  queued  retired  resting  fd  woken
 //
 //  woken    without fd: the wake is remembered here, and queued. With fd: 0 says that
 //           the descriptor is not readable (while nobody is pinned).
@@ -14,13 +14,16 @@
 //  pins     callers inside a system call on the descriptor, or about to attach
 //           one. While there are any, the state is not given to another
 //           generation, and its descriptor is neither closed nor passed on.
+//  forks    how often pins have been taken back in this generation: by a fork, whose
+//           child has only one thread. A pin of before is not taken back twice.
 //  resting  the generation ended while there were pins: the last one to leave
 //           closes the descriptor, if fd is set. Until then the state is not to
 //           be reused.
 //  retired  the last generation of all has ended.
 //  queued   an entry for this state is in the owner's ready ring, or about to be. So
-//           there is one at most, whatever the generation: it stays queued from one to
-//           the next, until the owner takes it from the ring.
+//           there is one at most; and while it is there, no other generation begins:
+//           that one's wakes would be told no earlier than the waker who is still
+//           about to push this entry.
 //  repeated generations have come round to 1 again. Only where a handle has few bits for
 //           them: see wait_generation_most.
 //  known    it has been woken before in this generation: whoever has the handle was
@@ -30,8 +33,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <pthread.h>
 
+#include "lock.h"
 #include "ready.h"
 
 struct wait_state {
@@ -49,18 +52,18 @@ inline uint32_t wait_generation(uint64_t word) { return uint32_t(word >> 32); }
 // Descriptors that a thread keeps for reuse. Never destroyed: another thread
 // may come to ask for one until the process ends.
 struct wait_cache {
-    pthread_mutex_t lock;
+    lock guard;
     int *fds;
     size_t count, capacity;
     std::atomic<size_t> open; // these, those in use, and those resting
-    bool shared; // with another process: to be closed, not to be read
+    uint32_t forks;      // how often this process is a forked child's child
+    uint32_t forks_kept; // as these were kept: a child must not use its parent's
 };
 
 // For a tool that does not see the word change: called around each change, with
 // its address. NULL: nobody.
 void wait_announce(void (*acquire)(void *), void (*release)(void *));
 
-void wait_cache_init(wait_cache &cache);
 // Closes what is kept. Descriptors in use stay.
 void wait_cache_close(wait_cache &cache);
 
@@ -68,18 +71,17 @@ void wait_cache_close(wait_cache &cache);
 struct wait_owner {
     wait_cache descriptors;
     ready_ring ready;
+    bool orphaned; // a forked child's, which has not got the owner's thread
 };
 
-// The states of a fresh (zeroed) or reused block. Returns false while a waker
-// is still inside a descriptor of an earlier generation, or for ever if the
-// block is retired.
+// Begins a generation of a fresh (zeroed) or ended state. Returns false while a waker is
+// still inside a descriptor of an earlier generation, while an entry is queued, or for
+// ever if the state is retired.
 bool wait_begin(wait_state &state);
 bool wait_retired(const wait_state &state);
 bool wait_known(uint64_t word, uint32_t generation);
 // A generation that is not the current one may have been, or may come yet.
 bool wait_has_ended(uint64_t word, uint32_t generation);
-// In a ring, or about to be. A state that is so must not come to another owner.
-bool wait_queued(const wait_state &state);
 
 // Ends the current generation: its descriptor goes to the cache, or is left
 // to the waker that is inside. Returns false if the state cannot be reused
@@ -97,3 +99,12 @@ int wait_descriptor(wait_state &state, uint32_t generation, wait_owner &owner,
 // For an entry that was taken from the ring: it is queued no more. True if there is a
 // wake that is not the descriptor's to tell; that is taken, too.
 bool wait_take(wait_state &state);
+
+// In a forked child, for the owner that goes on there, and each of its states: undoes what
+// other threads have begun, and gives descriptors that are the child's own.
+void wait_owner_forked(wait_owner &owner);
+void wait_forked(wait_state &state, wait_owner &owner);
+// True if it is queued.
+bool wait_queued(const wait_state &state);
+// For an owner that the child has not got: nothing is done for its states any more.
+void wait_owner_orphaned(wait_owner &owner);

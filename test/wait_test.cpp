@@ -5,9 +5,9 @@
 // the process's open files), so that what is said of them is what the kernel
 // says.
 //
-// This program has a write, read and eventfd of its own: they hold a thread up
-// between choosing a descriptor and using it, which is where a descriptor can
-// come to belong to somebody else.
+// This program stands before event_set, event_clear (by the linker's --wrap) and eventfd:
+// they hold a thread up between choosing a descriptor and using it, which is where a
+// descriptor can come to belong to somebody else.
 //
 // Nothing is asserted on a job's stack or on another thread: it is counted there
 // and asserted after.
@@ -92,16 +92,20 @@ static void stop_here(char kind, int fd)
     await(h->go);
 }
 
-extern "C" ssize_t write(int fd, const void *bytes, size_t count)
+extern "C" {
+void __real__Z9event_seti(int fd);
+void __wrap__Z9event_seti(int fd)
 {
     stop_here('w', fd);
-    return syscall(SYS_write, fd, bytes, count);
+    __real__Z9event_seti(fd);
 }
 
-extern "C" ssize_t read(int fd, void *bytes, size_t count)
+void __real__Z11event_cleari(int fd);
+void __wrap__Z11event_cleari(int fd)
 {
     stop_here('r', fd);
-    return syscall(SYS_read, fd, bytes, count);
+    __real__Z11event_cleari(fd);
+}
 }
 
 extern "C" int eventfd(unsigned count, int flags) noexcept
@@ -237,7 +241,6 @@ static void every_short_sequence_of_a_state(void **)
     enum { wake, clear, get, end, late_wake, late_clear, ops };
     wait_owner owner = {};
     wait_cache &cache = owner.descriptors;
-    wait_cache_init(cache);
     assert_true(ready_reserve(owner.ready, 1, nullptr));
     wait_state state = {};
     assert_true(wait_begin(state));
@@ -271,7 +274,8 @@ static void every_short_sequence_of_a_state(void **)
                     break;
                 }
                 case end:
-                    bad += !wait_end(state, cache);
+                    wait_end(state, cache);
+                    wait_take(state);
                     bad += !wait_begin(state);
                     generation++;
                     woken = false;
@@ -287,7 +291,9 @@ static void every_short_sequence_of_a_state(void **)
                 if (fd >= 0)
                     bad += readable(fd) != woken;
             }
-            bad += !wait_end(state, cache);
+            // (It may be queued, and then must be taken first.)
+            bad += wait_end(state, cache) == wait_queued(state);
+            wait_take(state);
             bad += !wait_begin(state);
             generation++;
             // What lies in the cache is not readable.
@@ -310,7 +316,6 @@ static void the_descriptor_is_made_when_asked_for(void **)
 {
     wait_owner owner = {};
     wait_cache &cache = owner.descriptors;
-    wait_cache_init(cache);
     assert_true(ready_reserve(owner.ready, 1, nullptr));
     wait_state state = {};
     int reason = 0, fds_before = open_fds();
@@ -354,31 +359,72 @@ static void the_descriptor_is_made_when_asked_for(void **)
     assert_true(wait_clear(state, 1, owner));
     assert_int_equal(errno, 77);
 
-    assert_true(wait_end(state, cache));
+    // (An entry of its first wake is queued.)
+    assert_false(wait_end(state, cache));
+    assert_false(wait_begin(state));
+    assert_false(wait_take(state));
+    assert_true(wait_begin(state));
     wait_cache_close(cache);
     assert_false(is_open(fd));
 }
 
-// In a child after fork a descriptor is the parent's, too.
-static void a_shared_descriptor_is_not_read(void **)
+// As a forked child has it, where the parent's descriptors are the child's, too.
+static void a_forked_state_has_descriptors_of_its_own(void **)
 {
     wait_owner owner = {};
     wait_cache &cache = owner.descriptors;
-    wait_cache_init(cache);
     assert_true(ready_reserve(owner.ready, 1, nullptr));
-    wait_state state = {};
-    int reason;
-    assert_true(wait_begin(state));
-    int fd = wait_descriptor(state, 1, owner, &reason);
-    int parents = dup(fd);
-    assert_true(fd >= 0 && parents >= 0);
-    assert_true(wait_wake(state, 1, owner, 1));
-    cache.shared = true;
-    assert_true(wait_end(state, cache));
+    wait_state used = {}, kept = {}, left = {}, none = {};
+    int reason, fds_before = open_fds();
+    int fds[3], parents[3];
+    wait_state *states[] = {&used, &kept, &left};
+    for (int i = 0; i < 3; i++) {
+        assert_true(wait_begin(*states[i]));
+        fds[i] = wait_descriptor(*states[i], 1, owner, &reason);
+        parents[i] = dup(fds[i]);
+        assert_true(fds[i] >= 0 && parents[i] >= 0);
+    }
+    assert_true(wait_end(kept, cache)); // its descriptor is kept for others
+    assert_true(wait_wake(used, 1, owner, 1));
+    // A waker that the child has not got is inside, and the generation ends.
+    hold h;
+    h.kind = 'w';
+    std::thread waker([&] {
+        held = &h;
+        wait_wake(left, 1, owner, 2);
+    });
+    await(h.arrived);
+    assert_false(wait_end(left, cache));
+    assert_false(wait_begin(left));
+
+    wait_owner_forked(owner);
+    for (wait_state *state : {&used, &kept, &left, &none})
+        wait_forked(*state, owner);
+    assert_true(readable(fds[0])); // woken, as before
+    assert_true(wait_clear(used, 1, owner));
+    assert_false(readable(fds[0]));
+    assert_true(readable(parents[0])); // the parent's is as it was
+    assert_true(wait_wake(used, 1, owner, 1));
+    assert_true(readable(fds[0]));
+    assert_int_equal(wait_descriptor(used, 1, owner, &reason), fds[0]);
+    assert_true(wait_begin(left));
+    assert_false(is_open(fds[2]));
+    assert_true(wait_end(used, cache));
+    assert_true(wait_begin(kept));
+    int fd = wait_descriptor(kept, 2, owner, &reason);
+    assert_true(wait_wake(kept, 2, owner, 3));
+    assert_true(readable(fd) && !readable(parents[1]));
+    assert_true(wait_end(kept, cache));
     wait_cache_close(cache);
-    assert_false(is_open(fd));
-    assert_true(readable(parents));
-    close(parents);
+    assert_int_equal(cache.open.load(), 0);
+    // The waker's pin is none any more. (Its descriptor is closed: a number of nobody's.)
+    sem_post(&h.go);
+    waker.join();
+    assert_true(wait_begin(left));
+    assert_int_equal(cache.open.load(), 0);
+    for (int parent : parents)
+        close(parent);
+    assert_int_equal(open_fds(), fds_before);
 }
 
 static void more_descriptors_than_the_first_page_of_the_cache(void **)
@@ -393,7 +439,6 @@ static void more_descriptors_than_the_first_page_of_the_cache(void **)
     int fds_before = open_fds(), reason, bad = 0;
     wait_owner owner = {};
     wait_cache &cache = owner.descriptors;
-    wait_cache_init(cache);
     assert_true(ready_reserve(owner.ready, 1, nullptr));
     std::vector<wait_state> states(count);
     for (wait_state &s : states) {
@@ -1245,7 +1290,6 @@ static void a_wake_beside_a_held_waker(void **)
 static void generations_that_come_round(void **)
 {
     wait_owner owner = {};
-    wait_cache_init(owner.descriptors);
     assert_true(ready_reserve(owner.ready, 1, nullptr));
     wait_state state = {};
     state.word = uint64_t(wait_generation_most) << 32;
@@ -1253,18 +1297,19 @@ static void generations_that_come_round(void **)
     assert_false(wait_has_ended(state.word, wait_generation_most));
     assert_true(wait_has_ended(state.word, 1));
     assert_true(wait_wake(state, wait_generation_most, owner, 1));
-    assert_true(wait_end(state, owner.descriptors));
+    assert_false(wait_end(state, owner.descriptors));
+    assert_false(wait_begin(state)); // queued
+    assert_false(wait_take(state));
     assert_true(wait_begin(state));
     assert_false(wait_retired(state));
     assert_int_equal(wait_generation(state.word), 1);
-    assert_true(wait_queued(state));
     assert_false(wait_wake(state, wait_generation_most, owner, 1));
     for (uint32_t generation : {2u, 700u, wait_generation_most})
         assert_true(wait_has_ended(state.word, generation));
     for (uint32_t generation : {0u, wait_generation_most + 1})
         assert_false(wait_has_ended(state.word, generation));
     assert_true(wait_wake(state, 1, owner, 1));
-    assert_true(wait_end(state, owner.descriptors));
+    assert_false(wait_end(state, owner.descriptors));
     assert_true(wait_has_ended(state.word, 700));
     wait_cache_close(owner.descriptors);
 }
@@ -1275,7 +1320,6 @@ static void the_last_generation(void **)
         return generations_that_come_round(nullptr);
     wait_owner owner = {};
     wait_cache &cache = owner.descriptors;
-    wait_cache_init(cache);
     assert_true(ready_reserve(owner.ready, 1, nullptr));
     wait_state state = {};
     int reason = 0;
@@ -1646,7 +1690,7 @@ int main(int argc, char **argv)
     const CMUnitTest tests[] = {
         cmocka_unit_test(every_short_sequence_of_a_state),
         cmocka_unit_test(the_descriptor_is_made_when_asked_for),
-        cmocka_unit_test(a_shared_descriptor_is_not_read),
+        cmocka_unit_test(a_forked_state_has_descriptors_of_its_own),
         cmocka_unit_test(more_descriptors_than_the_first_page_of_the_cache),
         cmocka_unit_test(every_short_sequence_of_calls),
         cmocka_unit_test(descriptors_are_kept_for_reuse),
