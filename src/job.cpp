@@ -616,14 +616,16 @@ SWITCHES int job_pause()
 int job_pause_until(uint64_t deadline_ns)
 {
     job *j = job_current();
-    uint32_t timer;
-    bool pauses = j && !(j->gate & (gate_cancelled | gate_blocks));
-    if (pauses && !timer_add(pool_of(*j)->timers, deadline_ns, job_entry(*j), &timer))
+    if (!j || (j->gate & (gate_cancelled | gate_blocks)))
+        return job_pause();
+    timer_queue &timers = pool_of(*j)->timers;
+    j->timer = timer_add(timers, deadline_ns, job_entry(*j));
+    if (!j->timer)
         return job_fail(JOBSWITCH_E_NO_MEMORY, 0);
     int answer = job_pause();
-    if (pauses && !timer_remove(pool_of(*j)->timers, timer) && answer == 1)
-        return JOBSWITCH_EXPIRED;
-    return answer;
+    bool expired = !timer_remove(timers, j->timer);
+    j->timer = 0;
+    return expired && answer == 1 ? JOBSWITCH_EXPIRED : answer;
 }
 
 SWITCHES void context_ended(context *c, int value)

@@ -36,7 +36,9 @@ struct job {
     // Not 0: an end is not simply an end. flag_*.
     uint32_t flags;
     context ctx;
-    wait_state wait;
+    // (Nothing of its own behind its last member, so that timer lies there.)
+    [[no_unique_address]] wait_state wait;
+    uint32_t timer; // the id of its deadline, until its pause has ended; 0: none
     union {
         job *next;   // while it is in a list
         void *fiber; // while it lives: the tool's

@@ -226,6 +226,7 @@ static void job_init(pool &p, job &j, void *top)
     j.ctx.child = nullptr;
     job_renew_handle(j, keeps_out(p));
     j.flags = 0;
+    j.timer = 0;
     j.pause_top = reinterpret_cast<uintptr_t>(top);
     job_set_gate(j, gate_of_idle(p));
 }
@@ -618,8 +619,9 @@ void pool_discard(pool &p, job &j)
 {
     end_locals(p, j);
     job_release_args(j);
-    // (What waits for a deadline that has come keeps its timer's id until a clean-up.)
-    timer_remove_value(p.timers, job_entry(j));
+    if (j.timer)
+        timer_remove(p.timers, j.timer);
+    j.timer = 0;
     pool_tell_end(p, j.fiber, stack_bounds(p.stacks, job_stack_top(j)));
     p.discarded++;
     recycle(p, j);

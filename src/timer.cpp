@@ -9,7 +9,8 @@ static constexpr uint32_t branches = 4;
 // ---- memory --------------------------------------------------------------------
 
 // Mapped, so that it can grow without a copy, and goes back when it is over. One
-// mapping: the heap, and behind it the places.
+// mapping: the heap, and behind it the places, of which that of id 0 is not used: there
+// are fewer ids than the capacity.
 static size_t bytes_of(uint32_t capacity)
 {
     return capacity * (sizeof(timer_queue::node) + sizeof(uint32_t));
@@ -28,7 +29,7 @@ static bool grow(timer_queue &queue)
     auto place_of = reinterpret_cast<uint32_t *>(heap + capacity);
     for (uint32_t i = 0; i < queue.count; i++)
         heap[i] = queue.heap[i];
-    for (uint32_t i = 0; i < queue.ids; i++)
+    for (uint32_t i = 1; i <= queue.ids; i++)
         place_of[i] = queue.place_of[i];
     if (queue.heap)
         munmap(static_cast<void *>(queue.heap), bytes_of(queue.capacity));
@@ -97,21 +98,21 @@ static void take_out(timer_queue &queue, uint32_t place)
 
 // ---- timers ----------------------------------------------------------------------
 
-bool timer_add(timer_queue &queue, uint64_t deadline_ns, uint32_t value, uint32_t *id)
+uint32_t timer_add(timer_queue &queue, uint64_t deadline_ns, uint32_t value)
 {
-    if (queue.free_id) {
-        *id = queue.free_id - 1;
-        queue.free_id = queue.place_of[*id];
+    uint32_t id = queue.free_id;
+    if (id) {
+        queue.free_id = queue.place_of[id];
     } else {
         // Ids that have come up and were not removed yet count, too.
-        if (queue.ids == queue.capacity && !grow(queue))
-            return false;
-        *id = queue.ids++;
+        if (queue.ids + 1 >= queue.capacity && !grow(queue))
+            return 0;
+        id = ++queue.ids;
     }
-    timer_queue::node n = {deadline_ns, *id, value};
+    timer_queue::node n = {deadline_ns, id, value};
     put(queue, rise(queue, queue.count, n), n);
     queue.count++;
-    return true;
+    return id;
 }
 
 bool timer_remove(timer_queue &queue, uint32_t id)
@@ -120,17 +121,8 @@ bool timer_remove(timer_queue &queue, uint32_t id)
     if (place)
         take_out(queue, place - 1);
     queue.place_of[id] = queue.free_id;
-    queue.free_id = id + 1;
+    queue.free_id = id;
     return place;
-}
-
-void timer_remove_value(timer_queue &queue, uint32_t value)
-{
-    for (uint32_t place = 0; place < queue.count; place++)
-        if (queue.heap[place].value == value) {
-            timer_remove(queue, queue.heap[place].id);
-            return;
-        }
 }
 
 uint32_t timer_take(timer_queue &queue)

@@ -17,15 +17,13 @@ struct timer_queue {
     node *heap;
     uint32_t *place_of; // by id: its place in the heap + 1; 0: not there
     uint32_t count, capacity;
-    uint32_t ids, free_id; // ever given; the list of those free, + 1
+    uint32_t ids, free_id; // ids in use or free are 1 to ids; the first of those free
 };
 
-// A timer for a value; its id is the caller's until timer_remove. False: no memory.
-bool timer_add(timer_queue &queue, uint64_t deadline_ns, uint32_t value, uint32_t *id);
+// The id of a new timer for a value, the caller's until timer_remove. 0: no memory.
+uint32_t timer_add(timer_queue &queue, uint64_t deadline_ns, uint32_t value);
 // False if it has come up. The id is free after that.
 bool timer_remove(timer_queue &queue, uint32_t id);
-// That for a value, if there is one.
-void timer_remove_value(timer_queue &queue, uint32_t value);
 
 // UINT64_MAX: none.
 inline uint64_t timer_next(const timer_queue &queue)

@@ -12,10 +12,12 @@
 #include <random>
 #include <string>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <thread>
 #include <vector>
 
 #include "jobswitch/jobswitch.h"
+#include "pool.h"
 #include "support.h"
 
 // ---- help ------------------------------------------------------------------------
@@ -698,6 +700,47 @@ static void a_discarded_job_does_not_run_on(void **)
     assert_int_equal(jobswitch_delete_key(discarded_key), 1);
 }
 
+static timer_queue &timers() { return pool_thread_state.pool->timers; }
+
+// Whether the deadline came before or not, was told or not.
+static void a_discard_takes_the_deadline_back(void **)
+{
+    jobswitch_job *taken[2];
+    for (int round = 0; round < 3000; round++) {
+        uint64_t deadline_ns = round % 3 ? 1 : UINT64_MAX - 1;
+        jobswitch_job *job = waiting_until(deadline_ns);
+        assert_int_equal(jobswitch_next_deadline(), deadline_ns);
+        if (round % 3)
+            assert_int_equal(jobswitch_take_ready(taken, round % 3 - 1), round % 3 - 1);
+        assert_int_equal(jobswitch_discard_job(&job), 1);
+        assert_int_equal(jobswitch_next_deadline(), UINT64_MAX);
+    }
+    assert_int_equal(timers().ids, 1);
+    // Taken back by a clean-up, the block comes without one to the next job.
+    waiting_until(1);
+    assert_int_equal(jobswitch_take_ready(taken, 2), 1);
+    jobswitch_cleanup_thread();
+    jobswitch_job *next = paused();
+    assert_int_equal(jobswitch_discard_job(&next), 1);
+    assert_int_equal(timers().ids, 0);
+}
+
+// Of a job that has none. (Of one that has, as many steps as the heap is deep.)
+static void a_discard_looks_at_no_deadline_of_others(void **)
+{
+    int status = child([] {
+        signal(SIGSEGV, SIG_DFL);
+        for (uint64_t i = 0; i < 10000; i++)
+            waiting_until(UINT64_MAX - 1 - i);
+        jobswitch_job *job = paused();
+        size_t bytes = timers().capacity * sizeof(timer_queue::node);
+        CHILD_NEEDS(mprotect(static_cast<void *>(timers().heap), bytes, PROT_NONE) == 0);
+        CHILD_NEEDS(jobswitch_discard_job(&job) == 1);
+        return 0;
+    });
+    assert_int_equal(status, 0);
+}
+
 // Itself, its starter, and one that it has paused.
 static int discards(void *args)
 {
@@ -911,6 +954,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_cancelled_job_runs_to_its_end, teardown),
         cmocka_unit_test_teardown(cancelling_among_nested_jobs, teardown),
         cmocka_unit_test_teardown(a_discarded_job_does_not_run_on, teardown),
+        cmocka_unit_test_teardown(a_discard_takes_the_deadline_back, teardown),
+        cmocka_unit_test_teardown(a_discard_looks_at_no_deadline_of_others, teardown),
         cmocka_unit_test_teardown(discarding_among_nested_jobs, teardown),
         cmocka_unit_test_teardown(every_value_is_destroyed, teardown),
         cmocka_unit_test_teardown(destructors_that_set_again_are_called_again, teardown),
