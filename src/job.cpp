@@ -182,9 +182,19 @@ static job *job_of(pool &p, context *c)
     return c == &p.here->root ? nullptr : &job_of_context(*c);
 }
 
-static context *no_child(pool &p, context *c)
+// Each of these changes what job_current() finds in one step, for signal handlers ask
+// anywhere: a job is the innermost before another waits for it.
+static void child_set(pool &p, context *starter, job &j)
 {
-    return c == &p.here->root ? c : nullptr;
+    p.innermost = &j.ctx;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    starter->child = &j.ctx;
+}
+
+static void child_clear(pool &p, context *starter)
+{
+    p.innermost = starter;
+    starter->child = starter == &p.here->root ? starter : nullptr;
 }
 
 job *job_current()
@@ -193,9 +203,7 @@ job *job_current()
     context *c = here.root.child;
     if (!here.pool || c == &here.root || c == &pool_nobody.root)
         return nullptr;
-    while (c->child)
-        c = c->child;
-    return &job_of_context(*c);
+    return &job_of_context(c->child ? *here.pool->innermost : *c);
 }
 
 jobswitch_job *job_reveal(job &j)
@@ -448,9 +456,11 @@ SWITCHES static transfer enter(pool &p, job &j, bool fresh, int answer)
             j.fiber = tool->fiber_create(0);
         fiber = j.fiber;
     }
-    if (starter)
+    if (starter) {
         job_set_gate(*starter, starter->gate | gate_waiting);
-    here->child = &j.ctx;
+        p.jobs_waiting++;
+    }
+    child_set(p, here, j);
     const bool keeps_fp = j.gate & gate_fp; // the job may be gone afterwards
     const uint64_t fp_control = keeps_fp ? fp_control_read() : 0;
     const uint64_t dit = dit_read();
@@ -460,8 +470,10 @@ SWITCHES static transfer enter(pool &p, job &j, bool fresh, int answer)
     dit_write(dit);
     if (keeps_fp)
         fp_control_write(fp_control);
-    if (starter)
+    if (starter) {
         job_set_gate(*starter, starter->gate & ~gate_waiting);
+        p.jobs_waiting--;
+    }
     announce_enter(p, nullptr, keep);
     if (tool && got.answer == JOBSWITCH_FINISH)
         pool_tell_end(p, fiber, range);
@@ -601,7 +613,7 @@ SWITCHES int job_pause()
     job_set_gate(*j, j->gate & ~(gate_nested | gate_first | gate_queue));
     void *keep = nullptr;
     announce_leave(p, starter, &keep);
-    starter->child = no_child(p, starter);
+    child_clear(p, starter);
     j->ctx.link = &p.here->root;
     const uint64_t fp_control = j->gate & gate_fp ? fp_control_read() : 0;
     const uint64_t dit = dit_read();
@@ -647,7 +659,7 @@ SWITCHES void context_ended(context *c, int value)
     }
     job_release_args(j);
     context *starter = c->link;
-    starter->child = no_child(p, starter);
+    child_clear(p, starter);
     // From here on no signal handler is given the handle.
     std::atomic_signal_fence(std::memory_order_seq_cst);
     c->link = &p.here->root;

@@ -635,6 +635,7 @@ static void close(pool &p, bool destroy_values)
     // A longjmp may have left a job.
     job_settle();
     p.here->root.child = &p.here->root;
+    p.jobs_waiting = 0;
     drop_doomed(p);
     if (destroy_values)
         for_each_job(p, [&p](job &j) { end_locals(p, j); });
@@ -934,9 +935,7 @@ size_t pool_trim(pool &p, size_t keep_jobs)
 void pool_stats(pool &p, jobswitch_stats &stats)
 {
     drop_doomed(p);
-    size_t running = 0;
-    for (const job *j = job_current(); j; running++)
-        j = j->ctx.link == &p.here->root ? nullptr : &job_of_context(*j->ctx.link);
+    size_t running = job_current() ? p.jobs_waiting + 1 : 0;
     stats.jobs_idle = jobs_idle(p);
     stats.jobs_running = running;
     stats.jobs_paused = p.here->live - running;

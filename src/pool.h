@@ -95,6 +95,9 @@ struct pool {
     size_t chunks_held;
     timer_queue timers; // of entries
     local_table locals;
+    // While jobs wait for others: the one that runs, and how many wait.
+    context *innermost;
+    size_t jobs_waiting;
     bool opened;  // has limits
     bool calling; // in a function of the caller's
 

@@ -1636,6 +1636,90 @@ static void nesting_to_a_great_depth(void **)
     assert_int_equal(stats_now().jobs_idle, depth_most);
 }
 
+// The pages of these jobs' blocks, but for those that others need.
+static size_t blocks_protect(const std::vector<jobswitch_job *> &jobs,
+                             const std::vector<jobswitch_job *> &needed, int protection)
+{
+    size_t page = size_t(sysconf(_SC_PAGESIZE));
+    auto page_of = [page](size_t offset) {
+        return (reinterpret_cast<uintptr_t>(arena_look().base) + offset) & ~(page - 1);
+    };
+    std::set<uintptr_t> pages, left;
+    for (jobswitch_job *j : needed) {
+        left.insert(page_of(handle_offset(j)));
+        // The header of its chunk is looked at, too.
+        left.insert(page_of(handle_offset(j) & ~(arena_chunk_bytes - 1)));
+    }
+    size_t count = 0;
+    for (jobswitch_job *j : jobs) {
+        uintptr_t at = page_of(handle_offset(j));
+        count += !left.count(at) && (pages.insert(at), true);
+    }
+    for (uintptr_t at : pages)
+        CHILD_NEEDS(mprotect(reinterpret_cast<void *>(at), page, protection) == 0);
+    return count;
+}
+
+static constexpr int chain_most = 1000;
+static struct {
+    std::vector<jobswitch_job *> waiting;
+    int wrong;
+} chain;
+
+// At the bottom nothing looks at the jobs that wait in between: it would crash.
+static void chain_end()
+{
+    jobswitch_job *self = jobswitch_get_current_job(), *job = nullptr, *other = start_paused();
+    int ret = 0, twice = 2;
+    jobswitch_start_job(&job, &ret, job_pause_times, &twice, sizeof twice);
+    jobswitch_job *idle = other;
+    jobswitch_start_job(&other, &ret, nullptr, nullptr, 0); // ends: the next to be started
+    std::vector<jobswitch_job *> needed = {chain.waiting.front(), chain.waiting.back(), self,
+                                           job, idle};
+    CHILD_NEEDS(blocks_protect(chain.waiting, needed, PROT_NONE) > chain_most / 4);
+    chain.wrong += resume(job, ret) != JOBSWITCH_PAUSE;
+    chain.wrong += jobswitch_start_job(&other, &ret, job_return_int, nullptr, 0) !=
+                   JOBSWITCH_FINISH;
+    chain.wrong += resume(job, ret) != JOBSWITCH_FINISH || ret != 2;
+    chain.wrong += !jobswitch_in_job() || jobswitch_get_current_job() != self;
+    chain.wrong += jobswitch_job_cancelled();
+    chain.wrong += stats_now().jobs_running != chain_most || stats_now().jobs_paused != 0;
+    jobswitch_block_pause();
+    chain.wrong += !jobswitch_pause_job();
+    jobswitch_unblock_pause();
+    blocks_protect(chain.waiting, needed, PROT_READ | PROT_WRITE);
+}
+
+static int chain_job(void *)
+{
+    jobswitch_job *self = jobswitch_get_current_job(), *job = nullptr;
+    int ret = 0;
+    chain.waiting.push_back(self);
+    size_t depth = chain.waiting.size();
+    if (chain.waiting.size() < chain_most)
+        chain.wrong += jobswitch_start_job(&job, &ret, chain_job, nullptr, 0) !=
+                       JOBSWITCH_FINISH;
+    else
+        chain_end();
+    chain.wrong += jobswitch_get_current_job() != self;
+    chain.wrong += stats_now().jobs_running != depth;
+    return 0;
+}
+
+static void nesting_costs_the_same_at_any_depth(void **)
+{
+    outcome o = run_child([] {
+        jobswitch_job *job = nullptr;
+        int ret = 0;
+        CHILD_NEEDS(jobswitch_start_job(&job, &ret, chain_job, nullptr, 0) ==
+                    JOBSWITCH_FINISH);
+        CHILD_NEEDS(chain.wrong == 0);
+        CHILD_NEEDS(stats_now().jobs_running == 0);
+        return 0;
+    });
+    assert_child_content(o);
+}
+
 // Who resumes need not be who started.
 static void a_job_changes_its_starter(void **)
 {
@@ -2346,8 +2430,10 @@ static void exceptions_within_a_job(void **)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, pool_fresh, pool_fresh)
 
-int main()
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     const CMUnitTest tests[] = {
         cmocka_unit_test(no_thread_key), // first
         TEST(every_reason_has_its_sentence),
@@ -2384,6 +2470,7 @@ int main()
         TEST(wait_calls_with_bad_handles),
         TEST(a_prefetch_is_only_a_hint),
         TEST(nesting_to_a_great_depth),
+        TEST(nesting_costs_the_same_at_any_depth),
         TEST(a_job_changes_its_starter),
         TEST(blocked_pauses_return_at_once),
         TEST(blocks_are_each_jobs_own),

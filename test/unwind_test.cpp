@@ -562,6 +562,7 @@ static void trapped(int, siginfo_t *, void *machine)
     auto &registers = static_cast<ucontext_t *>(machine)->uc_mcontext.gregs;
     auto ip = uintptr_t(registers[REG_RIP]);
     steps++;
+    (void)jobswitch_in_job(); // any handler may ask, anywhere
     if (wrong > 2) { // enough is known
         registers[REG_EFL] &= ~0x100ll;
         return;
@@ -1067,6 +1068,42 @@ SCENARIO scenario_nested_end()
     jobswitch_cleanup_thread();
 }
 
+// Started by the thread itself, resumed to its end by another job.
+static int ends_in_another(void *)
+{
+    about_to_pause(inner_call, starter_call);
+    pause(inner_call, 0xe3);
+    about_to_end(&outer_call, starter_call);
+    return 11;
+}
+static int outer_of_other(void *)
+{
+    int home = stack_here();
+    on_stack[home] = walk_of(&outer_call, starter_call);
+    for (int i = 1; i < stack_count; i++)
+        if (i != home)
+            on_stack[i] = walk_of(&inner_call, &outer_call, starter_call);
+    inner_answers[0] =
+        start(outer_call, 0xf4, &inner_job, &inner_ret, nullptr, nullptr, 0, true);
+    about_to_end(starter_call);
+    return 12;
+}
+SCENARIO scenario_end_in_another()
+{
+    below = HERE(scenario_end_in_another);
+    open_pool(3, true);
+    traced t = {};
+    starter_call = &t;
+    jobswitch_job *job = nullptr;
+    int ret = -1;
+    inner_job = nullptr;
+    expect(walk_of(&t));
+    CHECK(start(t, 0xa3, &inner_job, &ret, ends_in_another) == JOBSWITCH_PAUSE);
+    CHECK(start(t, 0xa4, &job, &ret, outer_of_other) == JOBSWITCH_FINISH && ret == 12);
+    CHECK(inner_answers[0] == JOBSWITCH_FINISH && inner_ret == 11 && !inner_job);
+    jobswitch_cleanup_thread();
+}
+
 // ---- scenarios: bare contexts ------------------------------------------------------------
 
 static context main_context, bare_context;
@@ -1331,6 +1368,7 @@ STEPPED(scenario_other_ends, 150)
 STEPPED(scenario_review, 200)
 STEPPED(scenario_nested, 100)
 STEPPED(scenario_nested_end, 50)
+STEPPED(scenario_end_in_another, 100)
 STEPPED(scenario_bare, 50)
 STEPPED(scenario_forced, 5)
 
@@ -1345,6 +1383,7 @@ static void all_scenarios()
     scenario_review();
     scenario_nested();
     scenario_nested_end();
+    scenario_end_in_another();
 }
 
 // In the forms of the stubs
@@ -1651,6 +1690,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_scenario_review),
         cmocka_unit_test(test_scenario_nested),
         cmocka_unit_test(test_scenario_nested_end),
+        cmocka_unit_test(test_scenario_end_in_another),
         cmocka_unit_test(test_scenario_bare),
         cmocka_unit_test(test_scenario_forced),
         cmocka_unit_test(test_stubs),
