@@ -4,7 +4,7 @@
 #include "pool.h"
 
 thread_local constinit pool_thread pool_thread_state = {
-    0, ~uintptr_t(0), 0, 0, {&pool_nobody.root, {}, &pool_nobody.root}, {}, 0, 0, 0,
+    0, 0, ~uintptr_t(0), 0, 0, {&pool_nobody.root, {}, &pool_nobody.root}, {}, 0, 0, 0,
     nullptr, 0, nullptr, nullptr, nullptr, 0, 0, {}};
 
 int jobswitch_start_job(jobswitch_job **job, int *ret, int (*func)(void *),

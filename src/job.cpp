@@ -53,7 +53,7 @@ static_assert(sizeof(pool_thread) == JS_THREAD_BYTES);
 
 static constexpr context *nobodys_root = &pool_nobody.root;
 constinit pool_thread pool_nobody = {
-    1, ~uintptr_t(0), 0, 0, {nobodys_root, {}, nobodys_root}, {}, 0, 0, 0,
+    0, 1, ~uintptr_t(0), 0, 0, {nobodys_root, {}, nobodys_root}, {}, 0, 0, 0,
     nullptr, 0, nullptr, nullptr,
     nullptr, 0, 0, {}};
 
@@ -116,6 +116,14 @@ job &job_of_entry(uint32_t entry)
 {
     return *reinterpret_cast<job *>(arena_look().base + size_t(entry) * JS_JOB_BYTES);
 }
+
+// A fast path compares a key with a handle and the child of its own thread's root. If that
+// lies a multiple of 4 GiB from the key's root, the sums are equal for some other generation.
+// A running job's context never lies so, as is asserted here; another thread's root may, and
+// then the key keeps out.
+static_assert(!handle_is_wide ||
+              (__builtin_offsetof(pool_thread, root) - __builtin_offsetof(job, ctx)) % 64 != 0);
+static_assert(alignof(pool_thread) == 64 && JS_JOB_BYTES % 64 == 0);
 
 void job_renew_handle(job &j, bool keep_out)
 {

@@ -33,8 +33,8 @@
 
 /* struct pool_thread, thread-local, defined beside the entry functions: the
  * thread's own context lies so far inside, and the rest is counted from there */
-#define JS_THREAD_BYTES (JS_CONTEXT_BYTES + 168)
-#define JS_THREAD_ROOT 24
+#define JS_THREAD_BYTES (JS_CONTEXT_BYTES + 176)
+#define JS_THREAD_ROOT 32
 #define JS_ROOT_PAUSE_TOP (-16)
 #define JS_ROOT_HOT (JS_CONTEXT_BYTES + 0)
 #define JS_ROOT_STACK_SPAN (JS_CONTEXT_BYTES + 8)

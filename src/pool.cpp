@@ -154,6 +154,8 @@ static bool chunk_take(pool &p, int *reason)
     p.chunks = chunk;
     // (Blocks may still be queued in the ring of the thread that had them before.)
     for_each_block(chunk, [&p](job &j) { block_put(p, j); });
+    if (p.keep_out) // this thread finds no block by the fast path
+        return true;
     p.here->arena_first =
         reinterpret_cast<context *>(arena_look().base + __builtin_offsetof(job, ctx));
     p.here->arena_mask = arena_offset_mask();
@@ -745,15 +747,6 @@ static uint32_t low_half(const pool_thread *thread)
     return uint32_t(reinterpret_cast<uintptr_t>(thread));
 }
 
-// What the fast path compares a handle with is out of its reach from here on.
-static void withdraw_keys(pool &p)
-{
-    for (arena_chunk *chunk = p.chunks; chunk; chunk = chunk->next)
-        for_each_block(chunk, [](job &j) {
-            j.key.fetch_or(key_secret | key_keep_out, std::memory_order_relaxed);
-        });
-}
-
 // A record for the calling thread, or NULL. had_jobs: it is that of a dead thread, which
 // has not been closed.
 //
@@ -770,13 +763,13 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
         free_records = p->next_free;
     if (!p && !(p = record_make()))
         return nullptr;
-    p->keep_out = false;
-    for (pool *other = all_records; other; other = other->next_record) {
-        if (other == p || !other->in_use || low_half(other->here) != low_half(&here))
-            continue;
-        p->keep_out = true;
-        if (other->here == &here)
-            withdraw_keys(*other);
+    p->keep_out = low_half(&pool_nobody) == low_half(&here);
+    for (pool *other = all_records; other; other = other->next_record)
+        if (other != p && other->in_use && low_half(other->here) == low_half(&here))
+            p->keep_out = true;
+    if (p->keep_out) {
+        here.arena_first = &pool_nobody.root;
+        here.arena_mask = 0;
     }
     p->here = &here;
     p->thread_id = own_thread_id();

@@ -25,7 +25,10 @@ struct job_list {
 struct pool;
 
 // What a thread keeps at hand, all that the fast path reads but the jobs.
-struct pool_thread {
+struct alignas(64) pool_thread {
+    // Not used: with it the root lies elsewhere in a cache line than any job's context. See
+    // job_renew_handle.
+    uintptr_t shift;
     // As before a job's context, and never open: a pause finds the root where no
     // job runs.
     uintptr_t no_key;
@@ -111,7 +114,7 @@ struct pool {
     bool in_use;
     int thread_id; // the system's
     bool keeps_fp; // JOBSWITCH_FP_ENVIRONMENT
-    bool keep_out; // its jobs' keys could be mistaken for another pool's
+    bool keep_out; // its jobs' keys could be mistaken for others', and theirs for these
 };
 
 // The thread's record, made if need be; NULL with a reason.

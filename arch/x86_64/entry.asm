@@ -54,7 +54,7 @@
         section .tdata progbits alloc write tls align=64
         global pool_thread_state:object hidden JS_THREAD_BYTES
 pool_thread_state:
-        dq      0, -1, 0
+        dq      0, 0, -1, 0
         global pool_thread_root:object hidden
 %if INLINE_HOLDS
         global jobswitch_inline_thread:object default JS_THREAD_BYTES - JS_THREAD_ROOT
