@@ -32,7 +32,7 @@ named() { printf '%s\n' "${files[@]}" | grep -E "$1"; }
 base='machine.h layout.h jobswitch/jobswitch.h valgrind.h'
 allowed() {
     case $1 in
-    src/openssl/*) echo "jobswitch/jobswitch.h api.h libcrypto.h slot.h stacks.h" ;;
+    src/openssl/*) echo "jobswitch/jobswitch.h api.h libcrypto.h record.h slot.h stacks.h" ;;
     src/context.h | src/layout.h) echo "machine.h" ;;
     src/valgrind.h) ;;
     src/stack.h | src/stack.cpp) echo "$base stack.h" ;;

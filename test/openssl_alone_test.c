@@ -5,6 +5,7 @@
 // end. (What it does as OpenSSL does it is openssl_api_test's.)
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -258,6 +259,75 @@ static void test_another_thread_frees_the_wait_context(void **state)
     assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
 }
 
+static void *frees_and_frees(void *list)
+{
+    for (int i = 0; i < 3; i++)
+        ASYNC_WAIT_CTX_free(((ASYNC_WAIT_CTX **)list)[i]);
+    return NULL;
+}
+// What another thread frees, the job's own learns at its next start or resume. One job has
+// ended by then, one is resumed, and one is given up.
+static void test_another_thread_frees_wait_contexts(void **state)
+{
+    ASYNC_JOB *jobs[3] = {NULL}, *other = NULL;
+    ASYNC_WAIT_CTX *contexts[3];
+    pthread_t thread;
+    int ret = 0;
+    (void)state;
+    assert_int_equal(ASYNC_init_thread(3, 0), 1);
+    for (int i = 0; i < 3; i++) {
+        contexts[i] = ASYNC_WAIT_CTX_new();
+        assert_int_equal(
+            ASYNC_start_job(&jobs[i], contexts[i], &ret, pauses_two_times, NULL, 0), ASYNC_PAUSE);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, frees_and_frees, contexts), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    for (int i = 0; i < 3; i++)
+        assert_null(ASYNC_get_wait_ctx(jobs[i]));
+    assert_int_equal(start(&jobs[0], &ret, NULL), ASYNC_PAUSE);
+    assert_int_equal(start(&jobs[0], &ret, NULL), ASYNC_FINISH);
+    assert_int_equal(start(&jobs[1], &ret, NULL), ASYNC_PAUSE);
+    seconds_ahead += 62;
+    for (int i = 0; i < 2; i++) // the places of the first and the third
+        assert_int_equal(start(i ? &other : &jobs[0], &ret, pauses_once), ASYNC_PAUSE);
+    assert_int_equal(start(&jobs[2], &ret, NULL), ASYNC_ERR);
+    assert_int_equal(start(&jobs[1], &ret, NULL), ASYNC_FINISH);
+    assert_int_equal(start(&jobs[0], &ret, NULL), ASYNC_FINISH);
+    assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
+}
+
+// How many of 40 jobs that were given up are gone after so many starts.
+static int gone_after(int starts)
+{
+    ASYNC_JOB *jobs[40] = {NULL}, *other = NULL;
+    int ret = 0, gone = 0;
+    for (int i = 0; i < 40; i++) {
+        ASYNC_WAIT_CTX *own = ASYNC_WAIT_CTX_new();
+        assert_int_equal(ASYNC_start_job(&jobs[i], own, &ret, pauses_once, NULL, 0), ASYNC_PAUSE);
+        ASYNC_WAIT_CTX_free(own);
+    }
+    seconds_ahead += 62;
+    for (int i = 0; i < starts; i++) {
+        assert_int_equal(start(&other, &ret, pauses_once), ASYNC_PAUSE);
+        assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
+    }
+    for (int i = 0; i < 40; i++) {
+        const int answer = start(&jobs[i], &ret, NULL);
+        assert_true(answer == ASYNC_ERR || answer == ASYNC_FINISH);
+        gone += answer == ASYNC_ERR;
+    }
+    return gone;
+}
+// To take back thousands takes milliseconds.
+static void test_a_start_takes_back_a_few(void **state)
+{
+    (void)state;
+    assert_int_equal(gone_after(0), 0);
+    assert_int_equal(gone_after(1), 16);
+    assert_int_equal(gone_after(2), 32);
+    assert_int_equal(gone_after(3), 40);
+}
+
 // ---- threads --------------------------------------------------------------------------
 
 static int mappings(void)
@@ -306,6 +376,67 @@ static void test_threads_end(void **state)
 #endif
 #endif
     assert_in_range(mappings(), 1, after_some + 5);
+}
+
+// Threads whose last round of destructors uses jobs: nobody cleans up behind that.
+static pthread_key_t late_key;
+static __thread int late_rounds;
+static ASYNC_JOB *late_job;
+static void uses_jobs_late(void *value)
+{
+    int ret = 0;
+    late_job = NULL;
+    if (start(&late_job, &ret, pauses_once) != ASYNC_PAUSE)
+        late_job = NULL;
+    if (++late_rounds < PTHREAD_DESTRUCTOR_ITERATIONS)
+        pthread_setspecific(late_key, value);
+}
+static void *ends_late(void *arg)
+{
+    return pthread_setspecific(late_key, arg) == 0 ? arg : NULL;
+}
+static void *uses_a_job(void *arg)
+{
+    ASYNC_JOB *job = NULL;
+    int ret = 0;
+    return start(&job, &ret, pauses_once) == ASYNC_PAUSE &&
+           start(&job, &ret, NULL) == ASYNC_FINISH ? arg : NULL;
+}
+static bool thread_runs(void *(*function)(void *), const pthread_attr_t *attributes)
+{
+    pthread_t thread;
+    void *good = NULL;
+    int some;
+    assert_int_equal(pthread_create(&thread, attributes, function, &some), 0);
+    assert_int_equal(pthread_join(thread, &good), 0);
+    return good != NULL;
+}
+static void test_threads_end_late(void **state)
+{
+    pthread_attr_t attributes;
+    int ret = 0;
+    (void)state;
+    // The library's keys are made before this one, so its destructors run before.
+    assert_true(uses_a_job(&ret) != NULL);
+    assert_int_equal(pthread_key_create(&late_key, uses_jobs_late), 0);
+    pthread_attr_init(&attributes);
+    // A stack that is too large to be kept for the next thread.
+    pthread_attr_setstacksize(&attributes, 64 << 20);
+    for (int i = 0; i < 3; i++) {
+        late_job = NULL;
+        assert_true(thread_runs(ends_late, &attributes));
+        assert_non_null(late_job);
+        assert_ptr_equal(ASYNC_get_wait_ctx(late_job), ctx);
+        assert_int_equal(start(&late_job, &ret, NULL), ASYNC_ERR);
+    }
+    // What such a thread left is taken over by later ones, once the kernel has ended it.
+    for (int i = 0; ASYNC_get_wait_ctx(late_job); i++) {
+        assert_in_range(i, 0, 1000);
+        assert_true(thread_runs(uses_a_job, NULL));
+        usleep(1000);
+    }
+    pthread_attr_destroy(&attributes);
+    pthread_key_delete(late_key);
 }
 
 // As an engine's polling thread does: whenever it likes, also when the job has ended.
@@ -370,7 +501,10 @@ int main(void)
         TEST(test_resume_without_a_wait_context),
         TEST(test_several_jobs_lose_their_wait_context),
         TEST(test_another_thread_frees_the_wait_context),
+        TEST(test_another_thread_frees_wait_contexts),
+        TEST(test_a_start_takes_back_a_few),
         TEST(test_threads_end),
+        TEST(test_threads_end_late),
         TEST(test_wakes_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include "api.h"
 #include "jobswitch/jobswitch.h"
 #include "libcrypto.h"
+#include "record.h"
 #include "slot.h"
 #include "stacks.h"
 
@@ -33,24 +34,19 @@ struct request {
 struct thread_state {
     frame *current;
     const request *starting; // while the job has not read it
-    slot *left; // of the job that has paused last
-    slot_list slots;
-    bool opened; // it has a pool
-    bool known;  // in `threads`
-    uint64_t look_ns;         // not before that for jobs that nobody will resume
-    uint64_t started, paused; // for the report
-    thread_state *next;
+    slot *left;              // of the job that has paused last
+    record *own;             // NULL: none yet
+    unsigned unnamed;        // running jobs that have no slot
+    bool opened;             // it has a pool
 };
 [[gnu::tls_model("initial-exec")]] static thread_local constinit thread_state here = {};
 
-// ---- threads ------------------------------------------------------------------------------
+static void count(std::atomic<uint64_t> &number)
+{
+    number.store(number.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
 
-static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
-static thread_state *threads;
-static uint64_t started_before, paused_before; // on threads that have ended
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static pthread_key_t key;
-static bool key_made;
+// ---- threads ------------------------------------------------------------------------------
 
 // Paused jobs are discarded with the pool: nobody can resume them.
 static bool clean_up(thread_state &t)
@@ -58,48 +54,54 @@ static bool clean_up(thread_state &t)
     if (t.current)
         return false;
     jobswitch_cleanup_thread();
-    pthread_mutex_lock(&threads_lock);
-    while (slot *s = t.slots.live)
-        slot_give(*s);
-    t.slots.abandoned = 0;
+    if (t.own)
+        slot_list_clear(t.own->slots);
+    t.unnamed = 0;
     t.opened = false;
-    pthread_mutex_unlock(&threads_lock);
     return true;
 }
 
-static void thread_ended(void *state)
+static void thread_ended(void *)
 {
-    auto &t = *static_cast<thread_state *>(state);
-    clean_up(t);
-    slot_list_close(t.slots);
-    pthread_mutex_lock(&threads_lock);
-    for (thread_state **at = &threads; *at; at = &(*at)->next)
-        if (*at == &t) {
-            *at = t.next;
-            break;
-        }
-    started_before += t.started;
-    paused_before += t.paused;
-    t.started = t.paused = 0;
-    t.known = false;
-    pthread_mutex_unlock(&threads_lock);
+    thread_state &t = here;
+    if (!t.own || !clean_up(t))
+        return;
+    record *own = t.own;
+    t.own = nullptr;
+    record_give(*own);
+}
+
+// The key whose destructor that is. If there is none now, there may be one later.
+static bool key_find(pthread_key_t *key)
+{
+    static std::atomic<uint64_t> known; // 0: none
+    uint64_t with_one = known.load(std::memory_order_acquire);
+    if (!with_one) {
+        if (pthread_key_create(key, thread_ended) != 0)
+            return false;
+        if (known.compare_exchange_strong(with_one, uint64_t(*key) + 1))
+            return true;
+        pthread_key_delete(*key); // another thread was first
+    }
+    *key = pthread_key_t(with_one - 1);
+    return true;
 }
 
 static bool open(thread_state &t, size_t max_jobs, size_t initial_jobs)
 {
-    pthread_once(&once, [] { key_made = pthread_key_create(&key, thread_ended) == 0; });
-    if (!key_made || (!t.known && pthread_setspecific(key, &t) != 0) ||
-        !stacks_open(max_jobs, initial_jobs))
-        return false;
-    t.opened = true;
-    if (!t.known) {
-        pthread_mutex_lock(&threads_lock);
-        t.known = true;
-        t.next = threads;
-        threads = &t;
-        pthread_mutex_unlock(&threads_lock);
+    if (!t.own) {
+        pthread_key_t key;
+        record *r = key_find(&key) ? record_take() : nullptr;
+        if (!r)
+            return false;
+        if (pthread_setspecific(key, r) != 0) {
+            record_give(*r);
+            return false;
+        }
+        t.own = r;
     }
-    return true;
+    t.opened = stacks_open(max_jobs, initial_jobs) || t.opened;
+    return t.opened;
 }
 
 int ASYNC_init_thread(size_t max_size, size_t init_size)
@@ -121,26 +123,23 @@ int ASYNC_is_capable() { return 1; }
 
 // ---- what is asked of jobs --------------------------------------------------------------
 
-static slot *slot_of(frame &f)
+static slot &slot_of(thread_state &t, frame &f)
 {
-    if (!f.kept && (f.kept = slot_take(here.slots))) {
-        f.kept->wait_ctx.store(f.wait_ctx, std::memory_order_release);
+    if (!f.kept) {
+        f.kept = &slot_take(t.own->slots, f.wait_ctx);
+        t.unnamed--;
     }
-    return f.kept;
+    return *f.kept;
 }
 
 ASYNC_JOB *ASYNC_get_current_job()
 {
-    slot *s = here.current ? slot_of(*here.current) : nullptr;
-    return s ? slot_name(*s) : nullptr;
+    thread_state &t = here;
+    return t.current ? slot_name(slot_of(t, *t.current)) : nullptr;
 }
 
 // Also asked by an engine's thread, of a job that may have ended.
-ASYNC_WAIT_CTX *ASYNC_get_wait_ctx(ASYNC_JOB *job)
-{
-    slot *s = slot_find(job);
-    return s ? s->wait_ctx.load(std::memory_order_acquire) : nullptr;
-}
+ASYNC_WAIT_CTX *ASYNC_get_wait_ctx(ASYNC_JOB *job) { return slot_find_wait_ctx(job); }
 
 void ASYNC_block_pause()
 {
@@ -159,57 +158,52 @@ void ASYNC_unblock_pause()
 // A job whose wait context has gone is not resumed any more, nor can it run on: what it
 // works on has gone as well. But an engine may still be about to write to its stack, so
 // that is not given to another job before what the job waits for has come, or this long.
-static constexpr uint64_t abandoned_for_ns = 60 * uint64_t(1000000000);
+static constexpr uint32_t abandoned_for_s = 60;
+// To discard many thousands takes milliseconds: a start discards a few, the next one more.
+static constexpr unsigned discards_each_start = 16;
 
-static uint64_t now_ns()
+static uint32_t now_s()
 {
     timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return uint64_t(now.tv_sec) * 1000000000 + uint64_t(now.tv_nsec);
+    return uint32_t(now.tv_sec);
 }
 
-static void discard(thread_state &t, slot &s)
+static void discard(slot &s)
 {
     jobswitch_job *handle = s.handle;
-    if (!jobswitch_discard_job(&handle))
-        return; // it waits for another; later, then
-    if (s.abandoned_ns.exchange(0))
-        t.slots.abandoned--;
-    slot_give(s);
+    if (jobswitch_discard_job(&handle))
+        slot_give(s);
+    else
+        slot_abandon(s, now_s()); // it waits for another; later, then
 }
 
-// (Not at each start: there may be many thousand that have paused.)
-static void discard_abandoned(thread_state &t)
+static void discard_abandoned(slot_list &list)
 {
-    const uint64_t now = now_ns();
-    if (now < t.look_ns)
-        return;
-    t.look_ns = now + 1000000000;
-    for (slot *s = t.slots.live, *next; s; s = next) {
-        next = s->next;
-        uint64_t since = s->abandoned_ns.load(std::memory_order_relaxed);
-        if (since && now - since >= abandoned_for_ns)
-            discard(t, *s);
+    const uint32_t now = now_s();
+    slot_list_receive(list, discards_each_start);
+    for (unsigned i = 0; i < discards_each_start; i++) {
+        slot *s = slot_list_oldest_abandoned(list);
+        if (!s || now - s->abandoned_s <= abandoned_for_s)
+            return;
+        discard(*s);
     }
 }
 
 void job_abandon(ASYNC_WAIT_CTX *ctx, unsigned jobs, ASYNC_JOB *last, bool woken)
 {
-    for (slot *s = slot_find(last); jobs > 0; jobs--, s = nullptr) {
-        pthread_mutex_lock(&threads_lock); // its thread may be about to end
-        if (!s || s->wait_ctx.load(std::memory_order_relaxed) != ctx)
-            s = slot_find_by(ctx); // several have it, and the last is not the last any more
-        bool ours = s && s->owner == &here.slots;
-        if (s) {
-            s->wait_ctx.store(nullptr, std::memory_order_release);
-            if (!s->abandoned_ns.exchange(now_ns()))
-                s->owner->abandoned++;
-        }
-        pthread_mutex_unlock(&threads_lock);
+    const slot_list *own = here.own ? &here.own->slots : nullptr;
+    for (; jobs > 0; jobs--) {
+        const uint32_t now = now_s();
+        slot *s = slot_leave(last, ctx, own, now);
         if (!s)
             return;
-        if (ours && woken)
-            discard(here, *s);
+        if (s->owner.load(std::memory_order_relaxed) != own)
+            continue; // its thread is told
+        if (woken)
+            discard(*s);
+        else
+            slot_abandon(*s, now);
     }
 }
 
@@ -221,10 +215,12 @@ static constexpr size_t args_on_stack_most = 4096;
 // The first thing on the job's stack. The starter waits, so what it asks for is there.
 static int run(void *)
 {
-    const request r = *here.starting;
+    thread_state &t = here;
+    const request r = *t.starting;
     frame f = {r.wait_ctx, nullptr, 0};
-    here.current = &f;
-    here.started++;
+    t.current = &f;
+    t.unnamed++;
+    count(t.own->started);
     void *copy = nullptr, *heap = nullptr;
     if (r.args && r.size > args_on_stack_most)
         copy = heap = r.args; // the job's already
@@ -235,6 +231,8 @@ static int run(void *)
         free(heap);
     if (f.kept)
         slot_give(*f.kept);
+    else
+        t.unnamed--;
     return ret;
 }
 
@@ -264,8 +262,11 @@ static int answer_of_failure(int answer)
         libcrypto_raise(libcrypto_reason::init_failed, "ASYNC_start_job");
         return async_err;
     }
-    if (t.slots.abandoned.load(std::memory_order_relaxed))
-        discard_abandoned(t);
+    slot_list &slots = t.own->slots;
+    if (slot_list_has_abandoned(slots))
+        discard_abandoned(slots);
+    if (!slot_reserve(slots, t.unnamed + 1)) // a pause can then not fail
+        return async_no_jobs;
     if (!r.args)
         r.size = 0;
     void *heap = nullptr;
@@ -289,10 +290,11 @@ static int answer_of_failure(int answer)
 [[gnu::always_inline]] static inline int resume(thread_state &t, ASYNC_JOB *job, int *ret)
 {
     slot *s = slot_find(job);
-    if (!s || s->owner != &t.slots) // nor is it this thread's to say that it is not abandoned
+    slot_list *own = t.own ? &t.own->slots : nullptr;
+    if (!s || s->owner.load(std::memory_order_relaxed) != own)
         return refuse();
-    if (s->abandoned_ns.load(std::memory_order_relaxed) && s->abandoned_ns.exchange(0))
-        t.slots.abandoned--;
+    if (!slot_wait_ctx(*s))
+        slot_keep(*s);
     jobswitch_job *handle = s->handle;
     int answer = jobswitch_start_job(&handle, ret, nullptr, nullptr, 0);
     return answer == JOBSWITCH_PAUSE || answer == JOBSWITCH_FINISH ? answer
@@ -334,21 +336,17 @@ int ASYNC_pause_job()
     frame *f = t.current;
     if (!f || f->blocks)
         return 1;
-    slot *s = slot_of(*f);
-    if (!s) {
-        libcrypto_raise(libcrypto_reason::failed_to_swap_context, __func__);
-        return 0;
-    }
+    slot &s = slot_of(t, *f);
     void *context = nullptr;
     if (libcrypto_context_matters.load(std::memory_order_acquire))
         context = libcrypto_context_read();
-    if (ASYNC_WAIT_CTX *ctx = s->wait_ctx.load(std::memory_order_relaxed))
-        wait_ctx_job_paused(ctx, slot_name(*s));
-    t.left = s;
-    t.paused++;
+    if (ASYNC_WAIT_CTX *ctx = slot_wait_ctx(s))
+        wait_ctx_job_paused(ctx, slot_name(s));
+    t.left = &s;
+    count(t.own->paused);
     int resumed = jobswitch_pause_job();
     t.current = f;
-    if (ASYNC_WAIT_CTX *ctx = s->wait_ctx.load(std::memory_order_relaxed))
+    if (ASYNC_WAIT_CTX *ctx = slot_wait_ctx(s))
         wait_ctx_job_resumed(ctx);
     if (libcrypto_context_matters.load(std::memory_order_acquire))
         libcrypto_context_write(context);
@@ -365,13 +363,8 @@ int ASYNC_pause_job()
     const char *path = secure_getenv("JOBSWITCH_OPENSSL_REPORT");
     if (!path)
         return;
-    pthread_mutex_lock(&threads_lock);
-    uint64_t started = started_before, paused = paused_before;
-    for (thread_state *t = threads; t; t = t->next) {
-        started += t->started;
-        paused += t->paused;
-    }
-    pthread_mutex_unlock(&threads_lock);
+    uint64_t started, paused;
+    record_sum(&started, &paused);
     if (FILE *out = fopen(path, "ae")) {
         fprintf(out, "jobs started %llu pauses %llu\n", (unsigned long long)started,
                 (unsigned long long)paused);
