@@ -376,6 +376,9 @@ $(BUILD)/test/openssl_own_test: $(BUILD)/test/openssl_api_test.cpp.o
 	$(call link-with,-lcrypto -lcmocka -ldl)
 $(BUILD)/test/beside_openssl_test: $(BUILD)/test/beside_openssl_test.libs
 libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
+# What is inside the drop-in.
+$(BUILD)/test/openssl_slot_test: $(openssl-objects)
+libs-openssl_slot := $(lib-inside)
 libs-fp := -lm
 libs-wait := -Wl,--wrap=_Z9event_seti -Wl,--wrap=_Z11event_cleari
 libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended -Wl,--wrap=context_unwound)

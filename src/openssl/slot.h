@@ -105,7 +105,7 @@ slot *slot_list_oldest_abandoned(slot_list &list);
 
 // The runtime has at most 2^23 jobs (2^17 with 32 bits), and the slots of each thread are
 // whole chunks.
-inline constexpr unsigned slot_number_bits = 20;
+inline constexpr unsigned slot_number_bits = sizeof(void *) == 8 ? 26 : 20;
 inline constexpr size_t slot_chunk_slots = 256;
 inline constexpr size_t slot_chunks_room = (size_t(1) << slot_number_bits) / slot_chunk_slots;
 // How many there may be, in a test's hands.
