@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -259,6 +260,45 @@ static void test_another_thread_frees_the_wait_context(void **state)
     assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
 }
 
+// Arguments of any size go with their job.
+static size_t in_use(void)
+{
+#ifdef __GLIBC__
+#if __GLIBC_PREREQ(2, 33)
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+#endif
+#endif
+    return 0; // LeakSanitizer sees it all the same
+}
+static void test_large_args_of_jobs_that_do_not_end(void **state)
+{
+    static char args[100000];
+    const size_t sizes[] = {4097, 20000, sizeof args};
+    int ret = 0, wake[2];
+    size_t before = 0;
+    (void)state;
+    assert_int_equal(pipe(wake), 0);
+    assert_int_equal(write(wake[1], "", 1), 1);
+    for (int i = 0; i < 300; i++) {
+        ASYNC_JOB *job = NULL;
+        ASYNC_WAIT_CTX *own = ASYNC_WAIT_CTX_new();
+        if (i == 10)
+            before = in_use();
+        assert_int_equal(
+            ASYNC_start_job(&job, own, &ret, pauses_once, args, sizes[i % 3]), ASYNC_PAUSE);
+        if (i % 2 == 0)
+            ASYNC_cleanup_thread();
+        else // what it waits for has come
+            assert_int_equal(ASYNC_WAIT_CTX_set_wait_fd(own, &key, wake[0], NULL, NULL), 1);
+        ASYNC_WAIT_CTX_free(own);
+        assert_int_equal(start(&job, &ret, NULL), ASYNC_ERR);
+    }
+    assert_in_range(in_use(), 0, before + 3 * sizeof args);
+    close(wake[0]);
+    close(wake[1]);
+}
+
 static void *frees_and_frees(void *list)
 {
     for (int i = 0; i < 3; i++)
@@ -501,6 +541,7 @@ int main(void)
         TEST(test_resume_without_a_wait_context),
         TEST(test_several_jobs_lose_their_wait_context),
         TEST(test_another_thread_frees_the_wait_context),
+        TEST(test_large_args_of_jobs_that_do_not_end),
         TEST(test_another_thread_frees_wait_contexts),
         TEST(test_a_start_takes_back_a_few),
         TEST(test_threads_end),

@@ -209,11 +209,11 @@ void job_abandon(ASYNC_WAIT_CTX *ctx, unsigned jobs, ASYNC_JOB *last, bool woken
 
 // ---- start, pause, resume ------------------------------------------------------------------
 
-// More than that is copied to memory of its own.
-static constexpr size_t args_on_stack_most = 4096;
+// More than that is copied by the runtime, which takes it back from jobs that do not end.
+static constexpr size_t args_copied_here_most = 4096;
 
 // The first thing on the job's stack. The starter waits, so what it asks for is there.
-static int run(void *)
+static int run(void *copy)
 {
     thread_state &t = here;
     const request r = *t.starting;
@@ -221,14 +221,9 @@ static int run(void *)
     t.current = &f;
     t.unnamed++;
     count(t.own->started);
-    void *copy = nullptr, *heap = nullptr;
-    if (r.args && r.size > args_on_stack_most)
-        copy = heap = r.args; // the job's already
-    else if (r.args)
+    if (!copy && r.args)
         copy = memcpy(__builtin_alloca_with_align(r.size ? r.size : 1, 128), r.args, r.size);
     int ret = r.func(copy);
-    if (heap)
-        free(heap);
     if (f.kept)
         slot_give(*f.kept);
     else
@@ -269,21 +264,15 @@ static int answer_of_failure(int answer)
         return async_no_jobs;
     if (!r.args)
         r.size = 0;
-    void *heap = nullptr;
-    if (r.size > args_on_stack_most) {
-        heap = malloc(r.size);
-        if (!heap)
-            return async_no_jobs;
-        r.args = memcpy(heap, r.args, r.size);
-    }
+    const bool large = r.size > args_copied_here_most;
     jobswitch_job *handle = nullptr;
     t.starting = &r;
-    int answer = jobswitch_start_job(&handle, ret, run, nullptr, 0);
+    int answer = jobswitch_start_job(&handle, ret, run, large ? r.args : nullptr,
+                                     large ? r.size : 0);
     if (answer == JOBSWITCH_PAUSE)
         t.left->handle = handle; // which it need not ask for
     if (answer == JOBSWITCH_PAUSE || answer == JOBSWITCH_FINISH)
         return answer;
-    free(heap);
     return answer_of_failure(answer);
 }
 
