@@ -196,6 +196,39 @@ static void test_wait_context_goes_before_the_wake(void **state)
     assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
 }
 
+// A descriptor that was closed says nothing of a wake, nor does another file that has its
+// number now.
+static void test_descriptor_goes_before_its_wait_context(void **state)
+{
+    ASYNC_JOB *job = NULL, *other = NULL;
+    int ret = 0, ends[2], more[2];
+    (void)state;
+    assert_int_equal(ASYNC_init_thread(1, 1), 1);
+    for (int reused = 0; reused < 2; reused++) {
+        assert_int_equal(start(&job, &ret, pauses_once), ASYNC_PAUSE);
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(ASYNC_WAIT_CTX_set_wait_fd(ctx, &key, ends[0], NULL, NULL), 1);
+        assert_int_equal(pipe(more), 0);
+        assert_int_equal(write(more[1], "", 1), 1);
+        close(ends[0]);
+        if (reused)
+            assert_int_equal(dup2(more[0], ends[0]), ends[0]);
+        ASYNC_WAIT_CTX_free(ctx);
+        ctx = ASYNC_WAIT_CTX_new();
+        assert_int_equal(start(&other, &ret, pauses_once), ASYNC_NO_JOBS);
+        seconds_ahead += 62;
+        assert_int_equal(start(&other, &ret, pauses_once), ASYNC_PAUSE);
+        assert_int_equal(start(&other, &ret, NULL), ASYNC_FINISH);
+        assert_int_equal(start(&job, &ret, NULL), ASYNC_ERR);
+        job = NULL;
+        if (reused)
+            close(ends[0]);
+        close(ends[1]);
+        close(more[0]);
+        close(more[1]);
+    }
+}
+
 // It may be resumed all the same, until then; and is not given up any more after that.
 static int pauses_two_times(void *args)
 {
@@ -538,6 +571,7 @@ int main(void)
         TEST(test_mistakes),
         TEST(test_wait_context_goes_after_the_wake),
         TEST(test_wait_context_goes_before_the_wake),
+        TEST(test_descriptor_goes_before_its_wait_context),
         TEST(test_resume_without_a_wait_context),
         TEST(test_several_jobs_lose_their_wait_context),
         TEST(test_another_thread_frees_the_wait_context),

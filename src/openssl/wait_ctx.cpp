@@ -5,8 +5,10 @@
 //
 // The first functions belong to the thread whose job it is, as with OpenSSL; callback and
 // status may be asked for and set by an engine's own thread.
+#include <cerrno>
 #include <cstdlib>
 #include <poll.h>
+#include <sys/stat.h>
 
 #include "api.h"
 
@@ -19,6 +21,8 @@ struct descriptor {
     void *data;
     async_cleanup_fn cleanup;
     bool added, deleted; // in this period
+    dev_t device;        // what was behind fd when it was added
+    ino_t inode;
 };
 
 } // namespace
@@ -38,10 +42,15 @@ ASYNC_WAIT_CTX *ASYNC_WAIT_CTX_new()
     return static_cast<ASYNC_WAIT_CTX *>(calloc(1, sizeof(ASYNC_WAIT_CTX)));
 }
 
-static bool is_readable(int fd)
+// What the job waits for has come. A descriptor that was closed does not say so, nor does
+// another file that has its number now: a pipe, a socket or a file is told apart by its
+// inode, while all eventfds and timerfds have the same.
+static bool is_woken(const descriptor &d)
 {
-    pollfd one = {fd, POLLIN, 0};
-    return poll(&one, 1, 0) > 0;
+    struct stat now;
+    pollfd one = {d.fd, POLLIN, 0};
+    return !d.deleted && fstat(d.fd, &now) == 0 && now.st_dev == d.device &&
+           now.st_ino == d.inode && poll(&one, 1, 0) > 0;
 }
 
 void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx)
@@ -50,14 +59,16 @@ void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx)
         return;
     bool woken = false;
     const unsigned paused = ctx->paused.load(std::memory_order_acquire);
-    if (paused)
-        for (descriptor *d = ctx->descriptors; d; d = d->next)
-            woken |= !d->deleted && is_readable(d->fd);
-    while (descriptor *d = ctx->descriptors) {
-        ctx->descriptors = d->next;
-        if (!d->deleted && d->cleanup)
-            d->cleanup(ctx, d->key, d->fd, d->data);
-        free(d);
+    if (ctx->descriptors) {
+        if (paused)
+            for (descriptor *d = ctx->descriptors; d; d = d->next)
+                woken |= is_woken(*d);
+        while (descriptor *d = ctx->descriptors) {
+            ctx->descriptors = d->next;
+            if (!d->deleted && d->cleanup)
+                d->cleanup(ctx, d->key, d->fd, d->data);
+            free(d);
+        }
     }
     if (paused)
         job_abandon(ctx, paused, ctx->last_paused.load(std::memory_order_relaxed), woken);
@@ -70,7 +81,13 @@ int ASYNC_WAIT_CTX_set_wait_fd(ASYNC_WAIT_CTX *ctx, const void *key, int fd, voi
     auto d = ctx ? static_cast<descriptor *>(malloc(sizeof(descriptor))) : nullptr;
     if (!d)
         return 0;
-    *d = {ctx->descriptors, key, fd, data, cleanup, true, false};
+    const int keep = errno;
+    struct stat now;
+    if (fstat(fd, &now) != 0) {
+        now = {};
+        errno = keep;
+    }
+    *d = {ctx->descriptors, key, fd, data, cleanup, true, false, now.st_dev, now.st_ino};
     ctx->descriptors = d;
     ctx->added++;
     return 1;
