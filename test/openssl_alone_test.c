@@ -17,7 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,12 +34,20 @@ void ASYNC_cleanup_thread(void);
 int ASYNC_start_job(ASYNC_JOB **job, ASYNC_WAIT_CTX *ctx, int *ret, int (*func)(void *),
                     void *args, size_t size);
 int ASYNC_pause_job(void);
+int ASYNC_is_capable(void);
+void ASYNC_block_pause(void);
+void ASYNC_unblock_pause(void);
+int ASYNC_set_mem_functions(void *(*alloc)(size_t *), void (*release)(void *));
+void ASYNC_get_mem_functions(void *(**alloc)(size_t *), void (**release)(void *));
 ASYNC_JOB *ASYNC_get_current_job(void);
 ASYNC_WAIT_CTX *ASYNC_get_wait_ctx(ASYNC_JOB *job);
 ASYNC_WAIT_CTX *ASYNC_WAIT_CTX_new(void);
 void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx);
 int ASYNC_WAIT_CTX_set_wait_fd(ASYNC_WAIT_CTX *ctx, const void *key, int fd, void *data,
                                void (*cleanup)(ASYNC_WAIT_CTX *, const void *, int, void *));
+int ASYNC_WAIT_CTX_get_fd(ASYNC_WAIT_CTX *ctx, const void *key, int *fd, void **data);
+int ASYNC_WAIT_CTX_get_all_fds(ASYNC_WAIT_CTX *ctx, int *fds, size_t *count);
+int ASYNC_WAIT_CTX_clear_fd(ASYNC_WAIT_CTX *ctx, const void *key);
 int ASYNC_WAIT_CTX_get_changed_fds(ASYNC_WAIT_CTX *ctx, int *added, size_t *added_count,
                                    int *deleted, size_t *deleted_count);
 int ASYNC_WAIT_CTX_set_callback(ASYNC_WAIT_CTX *ctx, int (*callback)(void *), void *arg);
@@ -512,6 +522,190 @@ static void test_threads_end_late(void **state)
     pthread_key_delete(late_key);
 }
 
+// ---- pthread_cancel ---------------------------------------------------------------------
+
+// A cancellation that is pending acts in none of the functions, nor in what they call.
+static int came_to, cleaned_up;
+static void cancellation_point(void)
+{
+    const int fd = dup(0);
+    if (fd >= 0)
+        close(fd);
+}
+static void clean_slowly(ASYNC_WAIT_CTX *c, const void *k, int fd, void *data)
+{
+    (void)c, (void)k, (void)data;
+    close(fd);
+    cancellation_point();
+    cleaned_up++;
+}
+static int called_by_nobody(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+#define CALL(what) ((what), came_to = __LINE__)
+static void *calls_all(void *arg)
+{
+    static char large[10000];
+    ASYNC_JOB *job = NULL, *none = (ASYNC_JOB *)&large;
+    ASYNC_WAIT_CTX *c;
+    int ret = 0, fd, fds[2] = {dup(0), dup(0)};
+    size_t count, deleted;
+    void *data, *(*alloc)(size_t *);
+    void (*release)(void *);
+    int (*callback)(void *);
+    pthread_cancel(pthread_self());
+    CALL(ASYNC_get_mem_functions(&alloc, &release));
+    CALL(ASYNC_set_mem_functions(alloc, release));
+    CALL(ASYNC_is_capable());
+    CALL(ASYNC_init_thread(2, 3)); // refused
+    CALL(ASYNC_init_thread(3, 2));
+    CALL(ASYNC_get_current_job());
+    CALL(ASYNC_get_wait_ctx(NULL));
+    CALL(ASYNC_block_pause());
+    CALL(ASYNC_unblock_pause());
+    CALL(ASYNC_pause_job());
+    CALL(c = ASYNC_WAIT_CTX_new());
+    CALL(ASYNC_start_job(&job, c, &ret, NULL, NULL, 0)); // refused
+    CALL(ASYNC_start_job(&none, c, &ret, NULL, NULL, 0)); // refused
+    for (int i = 0; i < 5; i++) {
+        job = NULL;
+        CALL(ASYNC_start_job(&job, c, &ret, pauses_once, large, sizeof large)); // 3 of them
+    }
+    for (int i = 0; i < 2; i++)
+        CALL(ASYNC_WAIT_CTX_set_wait_fd(c, &fds[i], fds[i], NULL, clean_slowly));
+    CALL(ASYNC_WAIT_CTX_get_fd(c, &fds[0], &fd, &data));
+    CALL(ASYNC_WAIT_CTX_get_all_fds(c, NULL, &count));
+    CALL(ASYNC_WAIT_CTX_get_changed_fds(c, NULL, &count, NULL, &deleted));
+    CALL(ASYNC_WAIT_CTX_clear_fd(c, &count)); // has none
+    CALL(ASYNC_WAIT_CTX_set_callback(c, called_by_nobody, NULL));
+    CALL(ASYNC_WAIT_CTX_get_callback(c, &callback, &data));
+    CALL(ASYNC_WAIT_CTX_set_status(c, 1));
+    CALL(ASYNC_WAIT_CTX_get_status(c));
+    CALL(ASYNC_WAIT_CTX_free(c));
+    seconds_ahead += 62;
+    job = NULL;
+    CALL(ASYNC_start_job(&job, NULL, &ret, pauses_once, NULL, 0));
+    CALL(ASYNC_start_job(&job, NULL, &ret, NULL, NULL, 0));
+    CALL(ASYNC_cleanup_thread());
+    came_to = 0;
+    pthread_testcancel();
+    return arg;
+}
+static void *is_cancelled(void *(*function)(void *))
+{
+    pthread_t thread;
+    void *result = NULL;
+    came_to = -1;
+    assert_int_equal(pthread_create(&thread, NULL, function, &came_to), 0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    return result;
+}
+static void test_cancellation(void **state)
+{
+    const int before = dup(0);
+    (void)state;
+    cleaned_up = 0;
+    assert_true(uses_a_job(&came_to) != NULL); // the process has stacks
+    close(before);
+    assert_true(is_cancelled(calls_all) == PTHREAD_CANCELED);
+    assert_int_equal(came_to, 0); // else the last line that came back
+    assert_int_equal(cleaned_up, 2);
+    assert_int_equal(dup(0), before);
+    close(before);
+}
+
+// Functions of the program's that are cancellation points.
+static int stacks_held;
+static void *alloc_slowly(size_t *bytes)
+{
+    void *stack = malloc(*bytes);
+    cancellation_point();
+    stacks_held += stack != NULL;
+    return stack;
+}
+static void free_slowly(void *stack)
+{
+    cancellation_point();
+    stacks_held--;
+    free(stack);
+}
+static void *uses_slow_stacks(void *arg)
+{
+    ASYNC_JOB *job = NULL;
+    int ret = 0;
+    pthread_cancel(pthread_self());
+    CALL(ASYNC_init_thread(0, 2));
+    for (int i = 0; i < 3; i++) {
+        job = NULL;
+        CALL(ASYNC_start_job(&job, NULL, &ret, pauses_once, NULL, 0));
+    }
+    CALL(ASYNC_cleanup_thread());
+    came_to = 0;
+    pthread_testcancel();
+    return arg;
+}
+// In a process of its own, before there are stacks.
+static int body_of_slow_stacks(void)
+{
+    if (ASYNC_set_mem_functions(alloc_slowly, free_slowly) != 1)
+        return 2;
+    if (is_cancelled(uses_slow_stacks) != PTHREAD_CANCELED || came_to != 0)
+        return 3;
+    return stacks_held == 0 ? 0 : 4;
+}
+
+// The process ends by exit() of a thread that was cancelled, and has a report to write.
+static char report_path[] = "/tmp/jobswitch-report-XXXXXX";
+static void *exits(void *arg)
+{
+    (void)arg;
+    pthread_cancel(pthread_self());
+    exit(9);
+}
+static int body_of_exit(void)
+{
+    pthread_t thread;
+    setenv("JOBSWITCH_OPENSSL_REPORT", report_path, 1);
+    pthread_create(&thread, NULL, exits, NULL);
+    pthread_join(thread, NULL);
+    return 2; // it was cancelled on the way
+}
+
+static int outcome(int (*body)(void))
+{
+    int status = 0;
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        _exit(body());
+    }
+    assert_true(child > 0 && waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+// Before all others: it wants a process without stacks.
+static void test_cancellation_in_the_programs_functions(void **state)
+{
+    (void)state;
+    assert_int_equal(outcome(body_of_slow_stacks), 0);
+}
+static void test_cancellation_at_exit(void **state)
+{
+    const int fd = mkstemp(report_path);
+    struct stat status;
+    (void)state;
+    assert_true(fd >= 0);
+    const int code = outcome(body_of_exit);
+    assert_int_equal(fstat(fd, &status), 0);
+    close(fd);
+    unlink(report_path);
+    assert_int_equal(code, 9);
+    assert_true(status.st_size > 0);
+}
+
 // As an engine's polling thread does: whenever it likes, also when the job has ended.
 static _Atomic(ASYNC_JOB *) told;
 static atomic_int calls;
@@ -567,6 +761,7 @@ static void test_wakes_at_any_time(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_cancellation_in_the_programs_functions),
         TEST(test_jobs),
         TEST(test_mistakes),
         TEST(test_wait_context_goes_after_the_wake),
@@ -580,6 +775,8 @@ int main(void)
         TEST(test_a_start_takes_back_a_few),
         TEST(test_threads_end),
         TEST(test_threads_end_late),
+        TEST(test_cancellation),
+        TEST(test_cancellation_at_exit),
         TEST(test_wakes_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

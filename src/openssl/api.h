@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <pthread.h>
 
 struct async_job_st;
 struct async_wait_ctx_st;
@@ -60,6 +61,20 @@ ASYNC_EXPORT void *OSSL_LIB_CTX_set0_default(void *library_context);
 inline constexpr int async_err = 0, async_no_jobs = 1, async_pause = 2, async_finish = 3;
 
 // ---- between the files here ------------------------------------------------------------
+
+// While this lives, a pthread_cancel of the thread waits: around functions of the caller's,
+// and around calls that are cancellation points.
+struct cancel_off {
+    int before;
+    cancel_off() { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before); }
+    ~cancel_off()
+    {
+        int disabled;
+        pthread_setcancelstate(before, &disabled);
+    }
+    cancel_off(const cancel_off &) = delete;
+    cancel_off &operator=(const cancel_off &) = delete;
+};
 
 // A job that has this wait context has paused, by that name.
 void wait_ctx_job_paused(ASYNC_WAIT_CTX *ctx, ASYNC_JOB *job);

@@ -53,6 +53,7 @@ static bool clean_up(thread_state &t)
 {
     if (t.current)
         return false;
+    const cancel_off off;
     jobswitch_cleanup_thread();
     if (t.own)
         slot_list_clear(t.own->slots);
@@ -89,6 +90,7 @@ static bool key_find(pthread_key_t *key)
 
 static bool open(thread_state &t, size_t max_jobs, size_t initial_jobs)
 {
+    const cancel_off off;
     if (!t.own) {
         pthread_key_t key;
         record *r = key_find(&key) ? record_take() : nullptr;
@@ -352,6 +354,7 @@ int ASYNC_pause_job()
     const char *path = secure_getenv("JOBSWITCH_OPENSSL_REPORT");
     if (!path)
         return;
+    const cancel_off off;
     uint64_t started, paused;
     record_sum(&started, &paused);
     if (FILE *out = fopen(path, "ae")) {

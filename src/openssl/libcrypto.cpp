@@ -10,6 +10,7 @@ static constexpr int err_lib_async = 51;
 // Beside those in everybody's view there is a libcrypto that somebody has loaded for himself.
 static void *find(const char *name)
 {
+    const cancel_off off;
     if (void *found = dlsym(RTLD_NEXT, name))
         return found;
     for (const char *file : {"libcrypto.so.3", "libcrypto.so.4", "libcrypto.so.1.1"})
@@ -31,6 +32,7 @@ void libcrypto_raise(libcrypto_reason reason, const char *function)
     using err_set_error = void (*)(int library, int reason, const char *format, ...);
     using err_put_error = void (*)(int library, int function, int reason, const char *file,
                                    int line);
+    const cancel_off off; // the first error of a thread may have libcrypto read files
     auto begin = reinterpret_cast<err_new>(find("ERR_new"));
     auto set_debug = reinterpret_cast<err_set_debug>(find("ERR_set_debug"));
     auto set_error = reinterpret_cast<err_set_error>(find("ERR_set_error"));

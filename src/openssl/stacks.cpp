@@ -75,6 +75,7 @@ void ASYNC_get_mem_functions(ASYNC_stack_alloc_fn *alloc, ASYNC_stack_free_fn *f
 
 static void *take_stack(size_t bytes, void *)
 {
+    const cancel_off off;
     size_t given = bytes;
     void *stack = stack_alloc(&given);
     if (stack && given < bytes) { // they may ask for more, and no pool has both
@@ -83,7 +84,11 @@ static void *take_stack(size_t bytes, void *)
     }
     return stack;
 }
-static void give_stack(void *stack, size_t, void *) { stack_free(stack); }
+static void give_stack(void *stack, size_t, void *)
+{
+    const cancel_off off;
+    stack_free(stack);
+}
 
 // ---- the pool -----------------------------------------------------------------------------
 

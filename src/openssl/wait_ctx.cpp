@@ -60,6 +60,7 @@ void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx)
     bool woken = false;
     const unsigned paused = ctx->paused.load(std::memory_order_acquire);
     if (ctx->descriptors) {
+        const cancel_off off; // a cleanup function may well close its descriptor
         if (paused)
             for (descriptor *d = ctx->descriptors; d; d = d->next)
                 woken |= is_woken(*d);
