@@ -348,7 +348,7 @@ plain-and-native := $(if $(filter asan ubsan tsan valgrind,$(MODE))$(cross)$(LIB
 shared-tests := beside_openssl plugin
 # With the drop-in. (libssl is there for this machine's CPU and its C library.)
 openssl-tests := openssl_api openssl_tls
-drop-in-tests := openssl_alone $(openssl-tests)
+drop-in-tests := openssl_alone openssl_fork $(openssl-tests)
 test-sources := $(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp))
 ifneq ($(cross)$(LIBC),)
 test-sources := $(filter-out $(openssl-tests:%=test/%_test.cpp),$(test-sources))

@@ -33,10 +33,11 @@ void libcrypto_raise(libcrypto_reason reason, const char *function)
     using err_put_error = void (*)(int library, int function, int reason, const char *file,
                                    int line);
     const cancel_off off; // the first error of a thread may have libcrypto read files
-    auto begin = reinterpret_cast<err_new>(find("ERR_new"));
-    auto set_debug = reinterpret_cast<err_set_debug>(find("ERR_set_debug"));
-    auto set_error = reinterpret_cast<err_set_error>(find("ERR_set_error"));
-    if (begin && set_debug && set_error) {
+    if (auto begin = reinterpret_cast<err_new>(find("ERR_new"))) {
+        auto set_debug = reinterpret_cast<err_set_debug>(find("ERR_set_debug"));
+        auto set_error = reinterpret_cast<err_set_error>(find("ERR_set_error"));
+        if (!set_debug || !set_error)
+            return;
         begin();
         set_debug("jobswitch", 0, function);
         set_error(err_lib_async, int(reason), nullptr);

@@ -3,7 +3,8 @@
 // The part of a thread's state that others look at: its slots, and what it counts for the
 // report. A record outlives its thread and is never freed; later threads take it over. A
 // thread may also end without having given its record back, where the last round of its
-// destructors has used jobs again.
+// destructors has used jobs again. In a forked child the records of the parent's other
+// threads stay as they are, and nobody has them any more.
 #pragma once
 
 #include <atomic>
@@ -22,5 +23,5 @@ struct record {
 record *record_take();
 void record_give(record &r);
 
-// The counts of all records.
+// The counts of all records, since the process began.
 void record_sum(uint64_t *started, uint64_t *paused);

@@ -4,13 +4,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <pthread.h>
 
 #include "api.h"
 #include "jobswitch/jobswitch.h"
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static bool stacks_exist; // the functions stay as they are
 
 // ---- how large ------------------------------------------------------------------------
 
@@ -48,38 +44,65 @@ static size_t stack_bytes_wanted()
 static void *default_alloc(size_t *bytes) { return malloc(*bytes); }
 static void default_free(void *stack) { free(stack); }
 
-static ASYNC_stack_alloc_fn stack_alloc = default_alloc;
-static ASYNC_stack_free_fn stack_free = default_free;
+struct functions {
+    ASYNC_stack_alloc_fn alloc;
+    ASYNC_stack_free_fn free;
+    const functions *before; // of another thread, which may still read them
+};
+static const functions defaults = {default_alloc, default_free, nullptr};
+
+// The address of those that were set, or 0; plus 1 once there are stacks, and they stay as
+// they are. One word, and no lock that a forked child might find held.
+static std::atomic<uintptr_t> chosen;
+static constexpr uintptr_t stacks_exist = 1;
+
+static const functions *functions_of(uintptr_t word)
+{
+    auto set = reinterpret_cast<const functions *>(word & ~stacks_exist);
+    return set ? set : &defaults;
+}
+static const functions *current_functions()
+{
+    return functions_of(chosen.load(std::memory_order_acquire));
+}
 
 int ASYNC_set_mem_functions(ASYNC_stack_alloc_fn alloc, ASYNC_stack_free_fn free)
 {
-    pthread_mutex_lock(&lock);
-    bool may = !stacks_exist;
-    if (may && alloc)
-        stack_alloc = alloc;
-    if (may && free)
-        stack_free = free;
-    pthread_mutex_unlock(&lock);
-    return may;
+    uintptr_t word = chosen.load(std::memory_order_acquire);
+    functions *made = nullptr;
+    while (!(word & stacks_exist)) {
+        const functions *now = functions_of(word);
+        functions wanted = {alloc ? alloc : now->alloc, free ? free : now->free, now};
+        if (wanted.alloc == now->alloc && wanted.free == now->free)
+            break;
+        if (!made && !(made = static_cast<functions *>(malloc(sizeof *made))))
+            return 0;
+        *made = wanted;
+        if (chosen.compare_exchange_weak(word, reinterpret_cast<uintptr_t>(made),
+                                         std::memory_order_acq_rel))
+            return 1;
+    }
+    ::free(made);
+    return !(word & stacks_exist);
 }
 
 void ASYNC_get_mem_functions(ASYNC_stack_alloc_fn *alloc, ASYNC_stack_free_fn *free)
 {
-    pthread_mutex_lock(&lock);
+    const functions *now = current_functions();
     if (alloc)
-        *alloc = stack_alloc;
+        *alloc = now->alloc;
     if (free)
-        *free = stack_free;
-    pthread_mutex_unlock(&lock);
+        *free = now->free;
 }
 
 static void *take_stack(size_t bytes, void *)
 {
     const cancel_off off;
+    const functions *now = current_functions();
     size_t given = bytes;
-    void *stack = stack_alloc(&given);
+    void *stack = now->alloc(&given);
     if (stack && given < bytes) { // they may ask for more, and no pool has both
-        stack_free(stack);
+        now->free(stack);
         return nullptr;
     }
     return stack;
@@ -87,7 +110,7 @@ static void *take_stack(size_t bytes, void *)
 static void give_stack(void *stack, size_t, void *)
 {
     const cancel_off off;
-    stack_free(stack);
+    current_functions()->free(stack);
 }
 
 // ---- the pool -----------------------------------------------------------------------------
@@ -98,13 +121,11 @@ bool stacks_open(unsigned long max_jobs, unsigned long initial_jobs)
     options.max_jobs = max_jobs;
     options.initial_jobs = initial_jobs;
     options.stack_bytes = stack_bytes_wanted();
-    pthread_mutex_lock(&lock);
-    stacks_exist = true;
-    if (stack_alloc != default_alloc || stack_free != default_free) {
+    uintptr_t word = chosen.fetch_or(stacks_exist, std::memory_order_acq_rel);
+    if (word & ~stacks_exist) {
         options.stack_alloc = take_stack;
         options.stack_free = give_stack;
     }
-    pthread_mutex_unlock(&lock);
     if (jobswitch_init_thread_with(&options))
         return true;
     int reason = jobswitch_last_error();
