@@ -30,7 +30,7 @@ launched() {
 # How often the engine and the library say that was; both were told when the programs
 # ended. (Of several processes, all together.)
 pauses() {
-    cat "$1" 2>/dev/null | awk '{n += $NF} END {print n + 0}'
+    cat "$1" 2>/dev/null | sed -n 's/.*pauses \([0-9]*\).*/\1/p' | awk '{n += $1} END {print n + 0}'
 }
 paused_here() { # WHAT LEAST
     local engine library

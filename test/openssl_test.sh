@@ -136,9 +136,76 @@ if $CC -Wall -Wextra -o "$OUT/program" "$OUT/program.c" -lcrypto -pthread >"$OUT
 else
     bad "build of a program for libcrypto" "$OUT/log"
 fi
+# The report, without the process's number, and with its program as it was named.
+report() {
+    sed "s@ process [1-9][0-9]* program $(cd "$OUT" && pwd)/@ of @" "$OUT/report" 2>&1
+}
 said=$(timeout 60 env "LD_PRELOAD=$drop_in" "JOBSWITCH_OPENSSL_REPORT=$OUT/report" "$OUT/program" 2>&1)
 same "jobs, wait contexts and mistakes" right "$said"
-same "the report: it was this library" "jobs started 5 pauses 5" "$(cat "$OUT/report" 2>&1)"
+same "the report: it was this library" "jobs started 5 pauses 5 of program" "$(report)"
+
+# Each process counts its own jobs; none is lost with a thread, however late that used it.
+rm -f "$OUT/report"
+cat >"$OUT/forks and ends.c" <<'END'
+#include <openssl/async.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static pthread_key_t late;
+static int rounds;
+static int pauses(void *args)
+{
+    (void)args;
+    return ASYNC_pause_job();
+}
+static void once(void)
+{
+    ASYNC_JOB *job = NULL;
+    int ret;
+    ASYNC_start_job(&job, NULL, &ret, pauses, NULL, 0);
+    ASYNC_start_job(&job, NULL, &ret, NULL, NULL, 0);
+}
+static void again(void *value)
+{
+    once();
+    if (++rounds < 4) /* as many as there are */
+        pthread_setspecific(late, value);
+}
+static void *thread(void *arg)
+{
+    once();
+    if (arg)
+        pthread_setspecific(late, arg);
+    return NULL;
+}
+
+int main(void)
+{
+    pthread_t id;
+    pid_t child;
+    once(); /* its keys come before this one's */
+    pthread_key_create(&late, again);
+    pthread_create(&id, NULL, thread, &late);
+    pthread_join(id, NULL); /* 1 and 4 */
+    pthread_create(&id, NULL, thread, NULL);
+    pthread_join(id, NULL);
+    child = fork();
+    if (child == 0) {
+        once();
+        once();
+        exit(0);
+    }
+    return waitpid(child, NULL, 0) != child;
+}
+END
+$CC -o "$OUT/forks and ends" "$OUT/forks and ends.c" -lcrypto -pthread &&
+    timeout 60 env "LD_PRELOAD=$drop_in" "JOBSWITCH_OPENSSL_REPORT=$OUT/report" "$OUT/forks and ends"
+same "the report of threads and a child" "jobs started 2 pauses 2 of forks and ends
+jobs started 7 pauses 7 of forks and ends" "$(report)"
+rm -f "$OUT/report"
+
 said=$(timeout 60 env "LD_PRELOAD=$drop_in" JOBSWITCH_STACK_BYTES=12k "$OUT/program" 2>&1)
 same "a size of stacks that is none" "jobswitch-openssl: JOBSWITCH_STACK_BYTES=12k: not a number of bytes; stacks have 65536 bytes
 right" "$said"
@@ -161,7 +228,7 @@ launched() {
 }
 rm -f "$OUT/report"
 launched 0 '^right$' env "JOBSWITCH_OPENSSL_REPORT=$OUT/report" "$launcher" "$OUT/program"
-same "launched, it was this library" "jobs started 5 pauses 5" "$(cat "$OUT/report" 2>&1)"
+same "launched, it was this library" "jobs started 5 pauses 5 of program" "$(report)"
 launched 0 'program: [1-9][0-9]* references to OpenSSL.s jobs, all of them to /.*/libjobswitch-openssl.so.1' \
     "$launcher" --check "$OUT/program"
 launched 3 '^said a  b$' "$launcher" sh -c 'echo "said $1"; exit 3' sh 'a  b'
@@ -340,7 +407,7 @@ if command -v pkg-config >/dev/null; then
     # shellcheck disable=SC2086
     $CC -o "$OUT/linked" "$OUT/program.c" -Wl,--as-needed $flags -lcrypto -pthread &&
         said=$(LD_LIBRARY_PATH=$root/usr/lib JOBSWITCH_OPENSSL_REPORT=$OUT/report timeout 60 "$OUT/linked" 2>&1)
-    same "linked by pkg-config" "right, jobs started 5 pauses 5" "$said, $(cat "$OUT/report")"
+    same "linked by pkg-config" "right, jobs started 5 pauses 5 of linked" "$said, $(report)"
     launched 0 'all of them to .*/installed/usr/lib/libjobswitch-openssl.so.1' "$root/usr/bin/jobswitch-openssl" --check "$OUT/program"
     rm -rf "$root"
 else

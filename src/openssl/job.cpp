@@ -3,11 +3,14 @@
 // Jobs of OpenSSL's API on this runtime. Resumes by the stubs, as programs do, where the
 // CPU has them.
 #undef JOBSWITCH_BUILDING
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "api.h"
 #include "jobswitch/jobswitch.h"
@@ -88,7 +91,7 @@ static bool key_find(pthread_key_t *key)
     return true;
 }
 
-static bool open(thread_state &t, size_t max_jobs, size_t initial_jobs)
+static bool pool_open(thread_state &t, size_t max_jobs, size_t initial_jobs)
 {
     const cancel_off off;
     if (!t.own) {
@@ -112,7 +115,7 @@ int ASYNC_init_thread(size_t max_size, size_t init_size)
         libcrypto_raise(libcrypto_reason::invalid_pool_size, __func__);
         return 0;
     }
-    if (!open(here, max_size, init_size)) {
+    if (!pool_open(here, max_size, init_size)) {
         libcrypto_raise(libcrypto_reason::init_failed, __func__);
         return 0;
     }
@@ -255,7 +258,7 @@ static int answer_of_failure(int answer)
 
 [[gnu::always_inline]] static inline int start(thread_state &t, int *ret, request &r)
 {
-    if (!t.opened && !open(t, 0, 0)) {
+    if (!t.opened && !pool_open(t, 0, 0)) {
         libcrypto_raise(libcrypto_reason::init_failed, "ASYNC_start_job");
         return async_err;
     }
@@ -348,7 +351,9 @@ int ASYNC_pause_job()
 
 // ---- what came of it --------------------------------------------------------------------
 
-// JOBSWITCH_OPENSSL_REPORT=FILE: a line is added to it when the process ends.
+// JOBSWITCH_OPENSSL_REPORT=FILE: a line is added to it when the process ends. Words and
+// numbers in turn, so that it is easily taken apart; the program's name comes last, for it may
+// have blanks. One write, so that the lines of several processes do not mix.
 [[gnu::destructor]] static void report()
 {
     const char *path = secure_getenv("JOBSWITCH_OPENSSL_REPORT");
@@ -357,9 +362,19 @@ int ASYNC_pause_job()
     const cancel_off off;
     uint64_t started, paused;
     record_sum(&started, &paused);
-    if (FILE *out = fopen(path, "ae")) {
-        fprintf(out, "jobs started %llu pauses %llu\n", (unsigned long long)started,
-                (unsigned long long)paused);
-        fclose(out);
-    }
+    char program[PATH_MAX], line[PATH_MAX + 128];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[length < 0 ? 0 : length] = '\0';
+    for (char *c = program; *c; c++)
+        if (*c == '\n')
+            *c = '?';
+    const int bytes = snprintf(line, sizeof line,
+                               "jobs started %llu pauses %llu process %ld program %s\n",
+                               (unsigned long long)started, (unsigned long long)paused,
+                               long(getpid()), length < 0 ? "?" : program);
+    const int out = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (out < 0)
+        return;
+    (void)!write(out, line, size_t(bytes));
+    close(out);
 }

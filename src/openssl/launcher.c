@@ -32,7 +32,7 @@ static const char usage[] =
     "  --help     says this\n"
     "  --version  says which version this is\n"
     "JOBSWITCH_STACK_BYTES=N        a job's stack has N bytes (65536)\n"
-    "JOBSWITCH_OPENSSL_REPORT=FILE  a line about jobs is added to FILE when PROGRAM ends\n";
+    "JOBSWITCH_OPENSSL_REPORT=FILE  each process of PROGRAM adds a line about jobs to FILE\n";
 
 __attribute__((noreturn, format(printf, 2, 3))) static void fail(int code, const char *format,
                                                                  ...)
