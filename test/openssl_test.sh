@@ -235,6 +235,15 @@ launched 3 '^said a  b$' "$launcher" sh -c 'echo "said $1"; exit 3' sh 'a  b'
 launched 0 'does not use OpenSSL.s jobs when it starts' "$launcher" --check sh
 printf '#!%s\n' "$(cd "$OUT" && pwd)/program" >"$OUT/script" && chmod +x "$OUT/script"
 launched 0 '^right$' "$launcher" "$OUT/script"
+launched 0 '/script: is a script, run by /.*/program$' "$launcher" --check "$OUT/script"
+launched 0 '/program: [1-9][0-9]* references to OpenSSL.s jobs' "$launcher" --check "$OUT/script"
+printf '#!/usr/bin/env -S A=B program -x\n' >"$OUT/script" && chmod +x "$OUT/script"
+launched 0 '^right$' env "PATH=$OUT:$PATH" "$launcher" "$OUT/script"
+launched 0 '/script: is a script, run by .*/program$' env "PATH=$OUT:$PATH" "$launcher" --check "$OUT/script"
+printf '#!no/such -x\n' >"$OUT/script"
+launched 127 'no/such: cannot be looked at' "$launcher" --check "$OUT/script"
+printf '#! \n' >"$OUT/script"
+launched 125 'neither a program nor a script' "$launcher" "$OUT/script"
 launched 0 "^jobswitch-openssl $(sed -n 's/.*VERSION_STRING "\(.*\)"/\1/p' include/jobswitch/jobswitch.h)\$" "$launcher" --version
 launched 0 '^usage: ' "$launcher" --help
 launched 125 'no option --wrong' "$launcher" --wrong
@@ -270,6 +279,18 @@ launched 125 'it does not take hold: ASYNC_is_capable of .*/program is taken fro
 $CC -fPIC -shared -o "$OUT/libuses2.so" "$OUT/uses.c" -lcrypto
 $CC -rdynamic -o "$OUT/own" "$OUT/calls.c" "$OUT/before.c" -L"$OUT" -luses2 -Wl,-rpath,'$ORIGIN'
 launched 125 'it does not take hold: ASYNC_is_capable of .*/libuses2.so is taken from .*/own' "$launcher" "$OUT/own"
+# Paths may have in them what stands between paths in the words of the dynamic linker.
+count=$("$launcher" --check "$OUT/program" 2>&1 | sed -n 's/.*program: \([0-9]*\) references.*/\1/p')
+for name in 'a [0] to b' '[x] => (0x1)' 'a: b  c' $'two\nlines'; do
+    odd=$OUT/$name
+    mkdir -p "$odd"
+    cp "$OUT/program" "$OUT/own" "$OUT/libuses2.so" "$odd"
+    same "a program in '$name'" "$count" \
+        "$("$launcher" --check "$odd/program" 2>&1 | sed -n 's/.*program: \([0-9]*\) references.*/\1/p; s/.*lines.program//')"
+    launched 0 '^right$' "$launcher" "$odd/program"
+    launched 125 'it does not take hold: ASYNC_is_capable' "$launcher" "$odd/own"
+    rm -r "$odd"
+done
 # A library whose names have another version is passed by, in silence but for this.
 mkdir -p "$OUT/versioned"
 sed 's/^{/OTHER_1.0 {/' src/openssl/openssl.map >"$OUT/versioned/map"
@@ -385,6 +406,28 @@ for old in '1.1 OPENSSL_1_1_0 OLD 1' '4 OPENSSL_4.0.0 NEW 99'; do
         launched 0 '^1 2 3 0, error 102 of library 51$' "$launcher" "$OUT/old_program"
     else
         bad "build of a program of $version" "$OUT/log"
+    fi
+done
+
+# The functions of 1.1.0 that block pauses call each other directly, if it is linked so.
+for how in -Bsymbolic -O1; do # (or by nothing in particular)
+    folder=$OUT/libcrypto$how
+    mkdir -p "$folder"
+    echo 'OPENSSL_1_1_0 { global: *; };' >"$OUT/stub.map"
+    { cat "$OUT/stub.c"; echo 'const char stub_version[] = "OpenSSL 1.1.0l  10 Sep 2019";'; } >"$OUT/stub_1_1_0.c"
+    if $CC -DOLD -I"$OUT" -fPIC -shared -o "$folder/libcrypto.so.1.1" "$OUT/stub_1_1_0.c" -Wl,$how \
+        -Wl,-soname,libcrypto.so.1.1 -Wl,--version-script,"$OUT/stub.map" >"$OUT/log" 2>&1 &&
+        $CC -DOLD -o "$OUT/old_program" "$OUT/old_program.c" "$folder/libcrypto.so.1.1" \
+            -Wl,-rpath,"\$ORIGIN/libcrypto$how" >>"$OUT/log" 2>&1; then
+        case $how in
+        -Bsymbolic)
+            launched 125 'libcrypto.so.1.1 is OpenSSL 1.1.0 linked with -Bsymbolic' "$launcher" "$OUT/old_program"
+            launched 125 'libcrypto.so.1.1 is OpenSSL 1.1.0 linked with -Bsymbolic' "$launcher" --check "$OUT/old_program"
+            ;;
+        *) launched 0 '^1 2 3 0, error 102 of library 51$' "$launcher" "$OUT/old_program" ;;
+        esac
+    else
+        bad "build of a program of 1.1.0, $how" "$OUT/log"
     fi
 done
 

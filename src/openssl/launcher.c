@@ -9,7 +9,6 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <link.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -78,8 +77,8 @@ static bool file_is_elf(const struct file *f)
     return f->size >= sizeof(ElfW(Ehdr)) && memcmp(f->bytes, ELFMAG, SELFMAG) == 0;
 }
 
-// Its dynamic linker; NULL: it has none. Of an ELF file for this kind of machine.
-static const char *file_interpreter(const struct file *f)
+// Where a part of an ELF file for this kind of machine lies; NULL: it has none.
+static const char *file_part(const struct file *f, uint32_t type, size_t *size)
 {
     const ElfW(Ehdr) *header = (const void *)f->bytes;
     if (header->e_phentsize != sizeof(ElfW(Phdr)) || header->e_phoff > f->size ||
@@ -87,11 +86,37 @@ static const char *file_interpreter(const struct file *f)
         return NULL;
     const ElfW(Phdr) *part = (const void *)(f->bytes + header->e_phoff);
     for (unsigned i = 0; i < header->e_phnum; i++)
-        if (part[i].p_type == PT_INTERP && part[i].p_filesz && part[i].p_offset < f->size &&
-            part[i].p_filesz <= f->size - part[i].p_offset &&
-            !f->bytes[part[i].p_offset + part[i].p_filesz - 1])
+        if (part[i].p_type == type && part[i].p_filesz && part[i].p_offset < f->size &&
+            part[i].p_filesz <= f->size - part[i].p_offset) {
+            *size = part[i].p_filesz;
             return f->bytes + part[i].p_offset;
+        }
     return NULL;
+}
+
+// Its dynamic linker; NULL: it has none.
+static const char *file_interpreter(const struct file *f)
+{
+    size_t size;
+    const char *path = file_part(f, PT_INTERP, &size);
+    return path && !path[size - 1] ? path : NULL;
+}
+
+// A library whose references to its own functions cannot lead elsewhere.
+static bool file_is_symbolic(const struct file *f)
+{
+    size_t size;
+    const ElfW(Dyn) *entry = (const void *)file_part(f, PT_DYNAMIC, &size);
+    for (size_t i = 0; entry && i < size / sizeof *entry && entry[i].d_tag != DT_NULL; i++)
+        if (entry[i].d_tag == DT_SYMBOLIC ||
+            (entry[i].d_tag == DT_FLAGS && (entry[i].d_un.d_val & DF_SYMBOLIC)))
+            return true;
+    return false;
+}
+
+static bool file_has(const struct file *f, const char *text, size_t size)
+{
+    return memmem(f->bytes, f->size, text, size) != NULL;
 }
 
 // OpenSSL's own jobs are in this file: their functions tell the error queue which file of
@@ -99,7 +124,16 @@ static const char *file_interpreter(const struct file *f)
 static bool file_has_jobs(const struct file *f)
 {
     static const char name[] = "crypto/async/async.c";
-    return memmem(f->bytes, f->size, name, sizeof name) != NULL;
+    return file_has(f, name, sizeof name);
+}
+
+// A libcrypto that blocks pauses while it holds a lock, as only 1.1.0 does, and by its own
+// ASYNC_block_pause: a job of another library would pause with the lock held.
+static bool file_blocks_own_jobs(const struct file *f)
+{
+    static const char version[] = "OpenSSL 1.1.0", later[] = "OPENSSL_1_1_1";
+    return file_is_elf(f) && file_has(f, version, strlen(version)) &&
+           !file_has(f, later, strlen(later)) && file_is_symbolic(f);
 }
 
 // ---- what can be seen of a program ----------------------------------------------------------
@@ -124,34 +158,53 @@ static char *program_find(const char *name)
     fail(not_found, "%s: not found", name);
 }
 
-// For a script, what runs it: into `path`.
-static bool script_interpreter(const struct file *f, char path[PATH_MAX])
+// The first line of a script without its "#!"; NULL: it is none. The caller frees it.
+static char *script_line(const struct file *f)
 {
     if (f->size < 3 || memcmp(f->bytes, "#!", 2) != 0)
-        return false;
-    size_t at = 2, length = 0;
-    while (at < f->size && (f->bytes[at] == ' ' || f->bytes[at] == '\t'))
-        at++;
-    while (at < f->size && length < PATH_MAX - 1 && !memchr(" \t\r\n", f->bytes[at], 4))
-        path[length++] = f->bytes[at++];
-    path[length] = '\0';
-    return length > 0;
+        return NULL;
+    const char *end = memchr(f->bytes, '\n', f->size);
+    return strndup(f->bytes + 2, (end ? (size_t)(end - f->bytes) : f->size) - 2);
 }
 
-// What the kernel runs when it is told to run that. `path` has room for PATH_MAX.
-static void program_open(struct file *f, const char *name, char *path)
+// What runs a script, by its first line; NULL: it names nothing. Of `env NAME` that is what
+// NAME means. The caller frees it.
+static char *script_interpreter(char *line)
+{
+    static const char blanks[] = " \t\r";
+    char *rest, *word = strtok_r(line, blanks, &rest);
+    if (!word)
+        return NULL;
+    if (strcmp(basename(word), "env") == 0) {
+        char *name = strtok_r(NULL, blanks, &rest);
+        if (name && strcmp(name, "-S") == 0)
+            name = strtok_r(NULL, blanks, &rest);
+        while (name && strchr(name, '='))
+            name = strtok_r(NULL, blanks, &rest);
+        if (name && *name != '-') // with other options, env itself is looked at
+            return program_find(name);
+    }
+    return strdup(word);
+}
+
+// What the kernel runs when it is told to run that; says so of a script, if that is asked for.
+static void program_open(struct file *f, const char *name, bool say)
 {
     for (int depth = 0; depth < 5; depth++) {
+        errno = 0;
         if (!file_open(f, name))
             fail(errno == ENOENT ? not_found : refused, "%s: cannot be looked at: %s", name,
                  errno ? strerror(errno) : "not a file");
         if (file_is_elf(f))
             return;
-        char interpreter[PATH_MAX];
-        if (!script_interpreter(f, interpreter))
+        char *line = script_line(f), *interpreter = line ? script_interpreter(line) : NULL;
+        if (!interpreter)
             fail(refused, "%s: is neither a program nor a script", name);
+        if (say)
+            printf("%s: is a script, run by %s\n", name, interpreter);
         file_close(f);
-        name = strcpy(path, interpreter);
+        free(line);
+        name = interpreter; // in use until the end
     }
     fail(refused, "%s: a script of a script of a script", name);
 }
@@ -205,15 +258,90 @@ __attribute__((noreturn)) static void trace(const char *program, const char *pre
     _exit(not_executed);
 }
 
-// Between `before`, which is looked for, and `after`; ends there with a 0.
-static char *between(char *line, const char *before, const char *after)
+// The last place of a text in another, or NULL.
+static char *last_of(char *in, const char *text)
 {
-    char *from = strstr(line, before);
-    char *to = from ? strstr(from += strlen(before), after) : NULL;
-    if (!to)
+    char *found = NULL;
+    for (char *at = in; (at = strstr(at, text)); at++)
+        found = at;
+    return found;
+}
+
+// A line of LD_DEBUG=bindings:
+//   PID: binding file FROM [NAMESPACE] to TO [NAMESPACE]: normal symbol `NAME' [VERSION]
+// Paths may have blanks, brackets and even parts of such a line in them, and a newline leaves
+// the beginning of FROM on the line before. So the line is read from its end. Returns NAME,
+// and leaves in the line what comes before the last namespace; NULL: it is no such line.
+static char *binding_read(char *line)
+{
+    char *name = last_of(line, " symbol `");
+    if (!name)
         return NULL;
+    *name = '\0';
+    name += strlen(" symbol `");
+    name[strcspn(name, "'")] = '\0';
+    char *namespace = last_of(line, " [");
+    if (!namespace)
+        return NULL;
+    *namespace = '\0';
+    return name;
+}
+
+static bool binding_leads_to(const char *binding, const char *path)
+{
+    static const char before[] = "] to ";
+    size_t length = strlen(binding), behind = strlen(path), all = strlen(before) + behind;
+    return length >= all && strncmp(binding + length - all, before, strlen(before)) == 0 &&
+           strcmp(binding + length - behind, path) == 0;
+}
+
+static bool binding_comes_from(const char *binding, const char *path)
+{
+    const char *from = strstr(binding, "binding file ");
+    size_t length = strlen(path);
+    return from && strncmp(from += strlen("binding file "), path, length) == 0 &&
+           strncmp(from + length, " [", 2) == 0;
+}
+
+// For a person. (Where a path has parts of such a line, it may be cut at the wrong place.)
+static char *binding_text(char *binding, const char *name)
+{
+    char *from = strstr(binding, "binding file "), *to = last_of(binding, "] to "), *text = NULL;
+    if (!from || !to)
+        return strdup(name);
     *to = '\0';
-    return from;
+    char *namespace = last_of(from, " [");
+    if (namespace)
+        *namespace = '\0';
+    return asprintf(&text, "%s of %s is taken from %s", name, from + strlen("binding file "),
+                    to + strlen("] to ")) < 0 ? NULL : text;
+}
+
+// A line of the list of libraries: "\tNAME => PATH (0xADDRESS)", or without NAME where that is
+// a path itself. Returns PATH, or NULL.
+static char *object_read(char *line)
+{
+    char *path = strstr(line, " => "), *end = last_of(line, " (0x");
+    path = path ? path + strlen(" => ") : line + (line[0] == '\t');
+    if (!end || end < path || *path != '/')
+        return NULL;
+    *end = '\0';
+    return path;
+}
+
+// Looks at a library that the program loads.
+static void object_look(const char *program, const char *path, char **built_in)
+{
+    struct file f;
+    if (!file_open(&f, path))
+        return;
+    const bool is_libcrypto = strncmp(basename(path), "libcrypto.", 10) == 0;
+    if (is_libcrypto && file_blocks_own_jobs(&f))
+        fail(refused, "%s: %s is OpenSSL 1.1.0 linked with -Bsymbolic, whose blocks of pauses "
+             "nothing can stand before", program, path);
+    if (!*built_in && !is_libcrypto && file_has_jobs(&f))
+        *built_in = strdup(path);
+    file_close(&f);
 }
 
 // How many references there are to OpenSSL's jobs. All of them lead to the library.
@@ -231,34 +359,21 @@ static unsigned program_trace(const char *program, const char *preload, const ch
     size_t room = 0;
     unsigned references = 0, objects = 0;
     while (in && getline(&line, &room, in) > 0) {
-        char *from = strstr(line, "binding file "), *symbol, *to, *lies;
-        if (from) {
-            // binding file FROM [0] to TO [0]: normal symbol `NAME' [VERSION]
-            symbol = strstr(from, "symbol `");
-            if (!symbol || strncmp(symbol += strlen("symbol `"), "ASYNC_", 6) != 0)
-                continue;
-            symbol[strcspn(symbol, "'")] = '\0';
-            to = between(strstr(from, " to "), " to ", " [");
-            from = between(from, "binding file ", " [");
-            if (!from || !to)
+        char *object, *symbol = binding_read(line);
+        if (symbol) {
+            if (strncmp(symbol, "ASYNC_", 6) != 0)
                 continue;
             references++;
-            if (strcmp(to, library) != 0 && strcmp(from, library) != 0 && !astray &&
-                asprintf(&astray, "%s of %s is taken from %s", symbol, from, to) < 0)
-                break;
+            if (!binding_leads_to(line, library) && !binding_comes_from(line, library) && !astray)
+                astray = binding_text(line, symbol);
         } else if (strstr(line, "LD_PRELOAD cannot be preloaded")) {
             line[strcspn(line, "\n")] = '\0';
             free(trouble);
             trouble = strdup(line);
-        } else if ((lies = between(line, " => ", " (0x"))) {
-            struct file f;
+        } else if ((object = object_read(line))) {
             objects++;
-            if (!built_in && strncmp(basename(lies), "libcrypto.", 10) != 0 &&
-                strcmp(lies, library) != 0 && file_open(&f, lies)) {
-                if (file_has_jobs(&f))
-                    built_in = strdup(lies);
-                file_close(&f);
-            }
+            if (strcmp(object, library) != 0)
+                object_look(program, object, &built_in);
         }
     }
     int status = 0;
@@ -320,9 +435,9 @@ int main(int argc, char **argv)
     if (at >= argc)
         fail(refused, "no program is named; try --help");
 
-    char *library = library_find(), *name = program_find(argv[at]), path[PATH_MAX];
+    char *library = library_find(), *name = program_find(argv[at]);
     struct file program;
-    program_open(&program, name, path);
+    program_open(&program, name, check);
     program_refuse(&program);
     if (access(name, X_OK) != 0)
         fail(not_executed, "%s: %s", name, strerror(errno));
