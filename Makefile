@@ -384,6 +384,7 @@ libs-wait := -Wl,--wrap=_Z9event_seti -Wl,--wrap=_Z11event_cleari
 # A held thread must not hold the dynamic linker's lock.
 libs-step := -Wl,-z,now
 libs-step_cancel := $(libs-step)
+libs-step_fork := $(libs-step)
 libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended -Wl,--wrap=context_unwound)
 $(BUILD)/test/openssl_tls_test: $(BUILD)/test/pausing_engine.c.o $(BUILD)/test/tls_clients
 $(BUILD)/test/tls_clients: $(BUILD)/test/tls_clients.c.o
