@@ -249,7 +249,7 @@ $(BUILD)/test/%.o: private more-flags = -Isrc -Iarch/$(ARCH) $(arch-test-flags) 
 
 define link-with
 	$(call say,LINK,$@)
-	$(Q)$(if $(LIBC),$(CC),$(CXX)) $(flags-$(MODE)) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1) -pthread
+	$(Q)$(if $(LIBC),$(CC),$(CXX)) $(flags-$(MODE)) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) -pthread
 endef
 comma := ,
 with-so = -L$(BUILD) -ljobswitch -Wl,-rpath,'$$ORIGIN/..'
@@ -385,6 +385,13 @@ libs-wait := -Wl,--wrap=_Z9event_seti -Wl,--wrap=_Z11event_cleari
 libs-step := -Wl,-z,now
 libs-step_cancel := $(libs-step)
 libs-step_fork := $(libs-step)
+# It runs these themselves, with a model of memory.
+weak-objects := $(patsubst %,$(BUILD)/test/weak/%.cpp.o,ready wait)
+$(weak-objects): $(BUILD)/test/weak/%.cpp.o: src/%.cpp test/weak.h $(again)
+	$(call say,CXX,$< with a model of memory)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CXX) $(common) $(lib-flags) $(CPPFLAGS) $(CXXFLAGS) -include test/weak.h -MMD -MP -c -o $@ $<
+$(BUILD)/test/weak_memory_test: $(weak-objects)
 libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended -Wl,--wrap=context_unwound)
 $(BUILD)/test/openssl_tls_test: $(BUILD)/test/pausing_engine.c.o $(BUILD)/test/tls_clients
 $(BUILD)/test/tls_clients: $(BUILD)/test/tls_clients.c.o
@@ -504,4 +511,4 @@ uninstall:
 clean:
 	$(Q)rm -rf build
 
--include $(patsubst %.o,%.d,$(objects) $(openssl-objects) $(BUILD)/src/openssl/launcher.c.o) $(wildcard $(addprefix $(BUILD)/,test/*.d examples/*.d bench/*.d bench/rows/*.d bench/peers/*.d))
+-include $(patsubst %.o,%.d,$(objects) $(openssl-objects) $(weak-objects) $(BUILD)/src/openssl/launcher.c.o) $(wildcard $(addprefix $(BUILD)/,test/*.d examples/*.d bench/*.d bench/rows/*.d bench/peers/*.d))
