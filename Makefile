@@ -7,6 +7,7 @@
 #   make check-ports   make check for each CPU of arch/ that this machine can build for
 #   make mutants    breaks the CPU's assembly at one place at a time: do the tests
 #                   see it, each time? Many minutes long
+#   make soak MINUTES=10   threads, signals and children at once, for as long as you like
 #   make lint       layering, headers, symbols, man pages
 #   make install    into $(DESTDIR)$(PREFIX); make uninstall takes it away again
 #   make clean      removes build/
@@ -406,9 +407,22 @@ check:
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) LIBC=$(LIBC) CC='$(CC)' CXX='$(CXX)' EMULATOR='$(emulator)' \
 	    SANITIZE='$(filter -fsanitize=%,$(flags-$(MODE)))' \
 	    test/run.sh $(test-programs) $(test-scripts)
+
+# What test/soak_test.sh runs for a minute at most.
+soak-program := $(BUILD)/test/soak
+$(soak-program): $(BUILD)/test/soak.cpp.o $(lib-a)
+	$(call link-with)
+MINUTES ?= 1
+.PHONY: soak
+soak:
+	$(Q)$(deps) check $(MODE)
+	$(Q)$(MAKE) --no-print-directory $(soak-program)
+	$(Q)SOAK_SECONDS=$$(($(MINUTES) * 60)) BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) EMULATOR='$(emulator)' bash test/soak_test.sh
+
 # (Single tests bring what they look at.)
 with-examples := $(if $(LIBC),,$(if $(TESTS),$(filter http manpage,$(TESTS)),yes))
-check-programs: all $(if $(plain-and-native),$(if $(TESTS),,$(bench)) $(BUILD)/test/tls_clients) $(if $(with-examples),examples) $(test-programs)
+check-programs: all $(if $(plain-and-native),$(if $(TESTS),,$(bench)) $(BUILD)/test/tls_clients) $(if $(with-examples),examples) \
+    $(if $(filter test/soak_test.sh,$(test-scripts)),$(soak-program)) $(test-programs)
 
 # Each in make check's own way; what it says of each is kept in build/ports/.
 .PHONY: check-ports
