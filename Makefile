@@ -105,10 +105,12 @@ endif
 OBJCOPY ?= $(cross)objcopy
 NM ?= $(cross)nm
 
+# What programs inline of the library; where it has nothing of it, the header is told.
+inline-h := $(if $(filter portable,$(ENTRY)),,$(wildcard arch/$(ARCH)/inline.h))
 # The caller's CFLAGS and CXXFLAGS come last and win.
 # (psabi: no note of what an older GCC passed otherwise.)
 warnings := -Wall -Wextra -Wpedantic -Wno-psabi
-common := $(flags-$(MODE)) -g $(warnings) -Iinclude -I$(BUILD)/include/jobswitch -fstack-clash-protection $(arch-flags)
+common := $(flags-$(MODE)) -g $(warnings) -Iinclude $(if $(inline-h),,-DJOBSWITCH_NO_INLINE=) -fstack-clash-protection $(arch-flags)
 lib-flags := -std=c++20 -DJOBSWITCH_BUILDING -Isrc -Iarch/$(ARCH) \
     -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-threadsafe-statics \
     -fasynchronous-unwind-tables
@@ -149,14 +151,6 @@ again := Makefile arch/$(ARCH)/arch.mk $(BUILD)/words
 $(BUILD)/words: $(if $(filter install,$(MAKECMDGOALS)),$(if $(findstring FLAGS,$(MAKEOVERRIDES))$(filter CC=% CXX=% NASM=%,$(MAKEOVERRIDES)),always),always)
 	$(Q)mkdir -p $(@D)
 	$(Q)echo '$(words)' | cmp -s - $@ || echo '$(words)' > $@
-
-# The CPU's part of the public headers, where make install puts it.
-inline-h := $(if $(filter portable,$(ENTRY)),,$(wildcard arch/$(ARCH)/inline.h))
-own-headers := $(inline-h:arch/$(ARCH)/%=$(BUILD)/include/jobswitch/%)
-again += $(own-headers)
-$(BUILD)/include/jobswitch/%.h: arch/$(ARCH)/%.h
-	$(Q)mkdir -p $(@D)
-	$(Q)cp $< $@
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -441,7 +435,7 @@ mutants:
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
 	    ASSEMBLE='$(NASM) -f $(arch-nasm-format) -Iarch/$(ARCH)/ -I$(BUILD)/' \
 	    test/mutants.sh $(arch-sources) $(entry)
-	$(Q)[ ! -f $(BUILD)/include/jobswitch/inline.h ] || \
+	$(Q)[ -z '$(inline-h)' ] || \
 	    BUILD=$(BUILD) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' test/mutants_inline.sh
 else
 mutants:
@@ -475,7 +469,7 @@ endif
 
 # ---- installing --------------------------------------------------------------
 
-headers := $(wildcard include/jobswitch/*.h) $(inline-h)
+headers := $(filter-out %/inline.h,$(wildcard include/jobswitch/*.h)) $(inline-h)
 pages := $(patsubst doc/%,%,$(wildcard doc/man[137]/*.[137]))
 # In double quotes in every recipe: they may hold blanks.
 include-to = $(DESTDIR)$(PREFIX)/include

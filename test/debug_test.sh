@@ -180,7 +180,7 @@ stepi
 set $n = $n + 1
 end
 END
-if [ -f "$BUILD/include/jobswitch/inline.h" ]; then # (C++ cuts the link some instructions before it switches)
+if [ -n "$inline" ]; then # (C++ cuts the link some instructions before it switches)
     debug "$OUT/log" main "source $OUT/steps"
     count=$(frames "$OUT/log" | grep -c .)
     wrong=$(frames "$OUT/log" | grep -vE 'starter thread_main main$')

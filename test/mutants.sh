@@ -36,15 +36,14 @@ declare -A seconds=([conformance_test]=3 [inline_torture]=3 [inline_torture_clan
 tests=(conformance_test)
 objects_conformance_test=$BUILD/test/conformance_test.cpp.o
 flags_conformance_test='-Wl,--wrap=context_ended -Wl,--wrap=context_unwound'
-if [ -f "$BUILD/include/jobswitch/inline.h" ]; then
-    includes="-Iinclude -I$BUILD/include/jobswitch"
+if [ -n "$inline" ]; then
     # shellcheck disable=SC2086
-    $CC -O2 $includes -c -o "$OUT/inline_torture.o" test/inline_torture.c || exit 1
+    $CC -O2 -Iinclude -c -o "$OUT/inline_torture.o" test/inline_torture.c || exit 1
     tests+=(inline_torture)
     objects_inline_torture=$OUT/inline_torture.o
     # (It may use another form of the stubs.)
     # shellcheck disable=SC2086
-    if clang -O2 $includes -c -o "$OUT/inline_torture_clang.o" test/inline_torture.c 2>"$OUT/log"; then
+    if clang -O2 -Iinclude -c -o "$OUT/inline_torture_clang.o" test/inline_torture.c 2>"$OUT/log"; then
         tests+=(inline_torture_clang)
         objects_inline_torture_clang=$OUT/inline_torture_clang.o
     fi

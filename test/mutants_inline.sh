@@ -13,7 +13,8 @@ no_tool
 OUT=$BUILD/mutants_inline
 header=arch/$ARCH/inline.h
 rm -rf "$OUT"
-mkdir -p "$OUT/jobswitch"
+mkdir -p "$OUT/include"
+cp -r include/jobswitch "$OUT/include"
 ulimit -c 0
 began=$SECONDS
 
@@ -29,16 +30,16 @@ leave_out() {
         more = /\\$/
         if (/^#define/) sub(/"\\t.*/, "\"\""); else $0 = "    \"\""
         if (more) $0 = $0 " \\"
-    } {print}' "$header" >"$OUT/jobswitch/inline.h"
+    } {print}' "$header" >"$OUT/include/jobswitch/inline.h"
 }
-cxx="$CXX -O1 -std=c++20 -Iinclude -I$OUT/jobswitch -Isrc -Iarch/$ARCH -fstack-clash-protection"
+cxx="$CXX -O1 -std=c++20 -I$OUT/include -Isrc -Iarch/$ARCH -fstack-clash-protection"
 # fails COMMAND...: what it says is in $OUT/said
 fails() { ! { timeout -k 1 60 "$@" >"$OUT/said" 2>&1 </dev/null; } 2>/dev/null; }
 cmocka_fails() { # NAME
     fails $cxx -o "$OUT/test" "test/$1.cpp" "$BUILD/inside.a" -lcmocka -ldl -pthread || fails "$OUT/test"
 }
 torture_fails() { # COMPILER
-    fails $1 -O2 -Iinclude "-I$OUT/jobswitch" -o "$OUT/test" test/inline_torture.c "$BUILD/libjobswitch.a" -pthread ||
+    fails $1 -O2 "-I$OUT/include" -o "$OUT/test" test/inline_torture.c "$BUILD/libjobswitch.a" -pthread ||
         fails "$OUT/test"
 }
 caught_by() {
@@ -52,7 +53,7 @@ caught_by() {
     by=
 }
 
-cp "$header" "$OUT/jobswitch"
+cp "$header" "$OUT/include/jobswitch"
 caught_by
 [ -z "$by" ] || { echo "$by fails with $header as it is:"; cat "$OUT/said"; exit 1; }
 caught=0 missed=0

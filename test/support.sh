@@ -10,6 +10,9 @@ OUT=${OUT:-$BUILD/test/out/$(basename "$0" .sh)}
 ARCH=${ARCH:-$(uname -m)} CC=${CC:-gcc} CXX=${CXX:-g++} SANITIZE=${SANITIZE:-}
 EMULATOR=${EMULATOR:-}
 NM=$($CC -print-prog-name=nm) # of the CPU built for
+# What programs inline of the library, if they inline anything of it.
+inline=arch/$ARCH/inline.h
+[[ -f $inline && $BUILD != *-portable ]] || inline=
 mkdir -p "$OUT"
 
 passed=0 failed=0 skipped=0
