@@ -133,6 +133,12 @@ static uint64_t call_begin(ready_ring &ring)
     return calls / calls_fork_one;
 }
 
+static void close_left(ready_ring &ring)
+{
+    if (int after = ring.fd_left.exchange(0, std::memory_order_acq_rel))
+        event_close(after - 1);
+}
+
 static void call_end(ready_ring &ring, uint64_t forks)
 {
     uint64_t calls = ring.calls.load(std::memory_order_relaxed);
@@ -141,7 +147,9 @@ static void call_end(ready_ring &ring, uint64_t forks)
         if (calls / calls_fork_one != forks)
             return;
         next = (calls & ~calls_done_mask) | ((calls + 1) & calls_done_mask);
-    } while (!ring.calls.compare_exchange_weak(calls, next, std::memory_order_release));
+    } while (!ring.calls.compare_exchange_weak(calls, next, std::memory_order_seq_cst));
+    if (calls_are_done(next) && ring.fd_left.load(std::memory_order_seq_cst))
+        close_left(ring);
 }
 
 static int descriptor_of(const ready_ring &ring)
@@ -316,15 +324,16 @@ void ready_sleep(ready_ring &ring, uint64_t deadline_ns)
 
 void ready_close(ready_ring &ring)
 {
-    int fd = descriptor_of(ring);
-    if (fd < 0)
+    const int after = ring.fd_after.load(std::memory_order_relaxed);
+    // (One that an owner before has left is still there: this one stays for the next.)
+    if (!after || ring.fd_left.load(std::memory_order_relaxed))
         return;
-    // Either the waker counts itself first, and is seen here, or it finds no descriptor.
+    // Either a waker counts itself first, and is seen here, or it finds no descriptor. And
+    // either its end is seen here, or it sees what was left.
     ring.fd_after.store(0, std::memory_order_seq_cst);
+    ring.fd_left.store(after, std::memory_order_seq_cst);
     if (calls_are_done(ring.calls.load(std::memory_order_seq_cst)))
-        event_close(fd);
-    else
-        ring.fd_after.store(fd + 1, std::memory_order_seq_cst);
+        close_left(ring);
     ring.calls_seen = calls_unknown;
 }
 
@@ -359,6 +368,7 @@ static void forget_calls(ready_ring &ring)
 void ready_forked(ready_ring &ring)
 {
     forget_calls(ring);
+    close_left(ring);
     int fd = descriptor_of(ring);
     if (fd >= 0)
         event_reopen(fd, true);

@@ -46,6 +46,7 @@ struct ready_ring {
     std::atomic<uint64_t> calls;  // see call_owner
     std::atomic<uint32_t> asleep; // the owner waits for it to become 0
     std::atomic<int> fd_after;    // the descriptor's number + 1; 0: none
+    std::atomic<int> fd_left;     // one that a waker was inside of at ready_close; the same
     std::atomic<std::atomic<uint64_t> *> slots[32]; // by the logarithm of their number
 
     // The owner's.
@@ -84,7 +85,7 @@ void ready_rest(ready_ring &ring);
 void ready_sleep(ready_ring &ring, uint64_t deadline_ns);
 
 // For when no generation lives that could be woken, and the ring is empty: closes the
-// descriptor, unless a waker is still inside; then it stays for the next owner.
+// descriptor. Where a waker is still inside, the last one to leave closes it.
 void ready_close(ready_ring &ring);
 
 // Each entry that is there. Also in a signal handler that has interrupted the owner.

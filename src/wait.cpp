@@ -290,9 +290,9 @@ static int attach_descriptor(wait_state &state, uint32_t generation,
             return fd;
         }
     }
-    if (readable)
-        event_clear(fd);
-    cache_put(cache, fd, forks);
+    // Not kept: the owner may have closed the cache, and be gone.
+    event_close(fd);
+    cache.open--;
     *reason = JOBSWITCH_E_FINISHED;
     return -1;
 }

@@ -623,10 +623,12 @@ static size_t descriptors_poll(owner &o, int timeout_ms)
     o.at = "loop";
     if (found <= 0)
         return 0;
-    // The jobs that are resumed here may end each other.
+    // The jobs that are resumed here may end each other. (One that runs, or waits for
+    // another, is told when it has paused: a child may come here inside a job.)
     std::vector<std::pair<uint32_t, jobswitch_job *>> told;
     for (size_t i = 1; i < o.polled.size(); i++)
-        if (o.polled[i].revents & POLLIN) {
+        if ((o.polled[i].revents & POLLIN) &&
+            o.records[o.polled_places[i]].is == job_is::paused) {
             uint32_t place = o.polled_places[i];
             told.emplace_back(place, o.records[place].handle.load(std::memory_order_relaxed));
         }
