@@ -274,7 +274,7 @@ static bool begin_rest(ready_ring &ring, uint64_t tail, bool sleeps)
 {
     uint64_t rests = ring.rests.load(std::memory_order_relaxed);
     uint64_t next = (rests | 1) + 1 + sleeps;
-    ring.rests.store(next, std::memory_order_relaxed);
+    ring.rests.store(next, std::memory_order_release);
     return ring.tail.compare_exchange_strong(tail, tail, std::memory_order_acq_rel);
 }
 

@@ -733,6 +733,10 @@ static void owner_turn(owner &o, bool may_block)
         descriptors_poll(o, 0);
     if (ready_take(o, 0) || !may_block || !may_act())
         return;
+    // A job may have taken the bell's wake meanwhile.
+    pthread_testcancel();
+    if (o.leave.load(std::memory_order_acquire) != leaving::no)
+        return;
     polled_renew(o);
     // No end to the wait: who is to be told is told, or the round does not end.
     if (o.polled.size() > 1 || o.random.one_in(plan.rushes ? 64 : 2)) {
