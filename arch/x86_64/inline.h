@@ -25,12 +25,13 @@
 #ifndef JOBSWITCH_INLINE_H
 #define JOBSWITCH_INLINE_H
 
-/* Not x32. Without a code model that reaches the table of addresses, or where
- * the processor's registers are not the compiler's to give, there are only the
- * functions. */
+/* Not x32. There are only the functions where the code model does not reach the
+ * table of addresses, and where GCC may not use the registers of SSE, MMX or x87: it
+ * takes no names of registers that it may not use. */
 #if defined(__x86_64__) && defined(__LP64__) && defined(__GNUC__) &&           \
-    defined(__SSE2__) && defined(__GCC_ASM_FLAG_OUTPUTS__) &&                  \
-    !defined(__code_model_large__)
+    defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__code_model_large__) &&     \
+    defined(__SSE2__) &&                                                       \
+    (defined(__clang__) || (defined(__MMX__) && !defined(_SOFT_FLOAT)))
 #define JOBSWITCH_STUBS 1
 
 #ifdef __cplusplus
@@ -172,7 +173,7 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
 #if defined(__clang__)
 #define JOBSWITCH_STUB_FORM JOBSWITCH_STUB_SAVE_RBX, JOBSWITCH_STUB_ARRIVE_RBX
 #define JOBSWITCH_STUB_START_BODY "jobswitch_inline_start_rbx"
-#define JOBSWITCH_STUB_COMPILER "cc",
+#define JOBSWITCH_STUB_COMPILER
 /* It wants a register for a flag, too, and in such a frame none is left here. */
 #define JOBSWITCH_STUB_FLAG(condition, variable)
 #define JOBSWITCH_STUB_FLAG_ANSWER(condition, answer)                          \
@@ -188,15 +189,19 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
 /* (A form is two arguments.) */
 #define JOBSWITCH_STUB(stub, ...) stub(__VA_ARGS__)
 
-#if defined(__AVX512F__)
+/* Each register that may hold a value, by one of its names. What a file's options lack,
+ * a function's attribute may bring; Clang takes all names always. */
+#if defined(__AVX512F__) || defined(__clang__)
 #define JOBSWITCH_STUB_AVX512                                                  \
     , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23",  \
         "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30",         \
-        "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+        "xmm31", "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
 #else
 #define JOBSWITCH_STUB_AVX512
+#define JOBSWITCH_STUB_REFUSES_AVX512
 #endif
-#if defined(__APX_F__)
+#if defined(__APX_F__) || defined(__EGPR__) ||                                 \
+    (defined(__clang__) && __clang_major__ >= 19)
 #define JOBSWITCH_STUB_APX                                                     \
     , "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", "r25",    \
         "r26", "r27", "r28", "r29", "r30", "r31"
@@ -206,10 +211,27 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
 /* All but rax, rdx, rdi, rsi and rcx, which the stubs name. */
 #define JOBSWITCH_STUB_CLOBBERS                                                \
     JOBSWITCH_STUB_COMPILER "r8", "r9", "r10", "r11", "r12", "r13", "r14",     \
-        "r15", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",        \
-        "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st",    \
-        "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)",                  \
-        "st(7)" JOBSWITCH_STUB_AVX512 JOBSWITCH_STUB_APX
+        "r15", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",       \
+        "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",    \
+        "xmm14", "xmm15", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)",   \
+        "st(6)", "st(7)", "mm0", "mm1", "mm2", "mm3", "mm4", "mm5", "mm6",     \
+        "mm7" JOBSWITCH_STUB_AVX512 JOBSWITCH_STUB_APX
+
+/* In a function whose attribute alone brings AVX-512, GCC prefers a mask register to rbx
+ * here; in all others it has none, and nothing comes of this. */
+JOBSWITCH_INLINE void jobswitch_stub_check(void)
+{
+#if defined(JOBSWITCH_STUB_REFUSES_AVX512)
+    unsigned short mask;
+
+    __asm__ volatile(
+        ".ifnc \"%k0\", \"{%%|}ebx\"\n"
+        "\t.error \"jobswitch.h: this function has AVX-512, and its file has "
+        "not: compile the file with -mavx512f, or define JOBSWITCH_NO_INLINE\"\n"
+        "\t.endif"
+        : "=k,???b"(mask));
+#endif
+}
 
 /* The function jobswitch_start_job itself, for its inlined form. Where Clang sees a
  * function of that name called there, it drops the inlined form, or takes the call for
@@ -235,6 +257,7 @@ jobswitch_stub_start(int (*func)(void *), const void *args, size_t size,
     uintptr_t answer;
     int paused = 0;
 
+    jobswitch_stub_check();
     __asm__ volatile(JOBSWITCH_STUB_START(JOBSWITCH_STUB_START_BODY)
                      JOBSWITCH_STUB_FLAG_ANSWER("c", "2")
                      : JOBSWITCH_STUB_FLAG("c", paused) "=&a"(answer),
@@ -250,6 +273,7 @@ jobswitch_stub_resume(jobswitch_job *handle, uintptr_t *payload)
     uintptr_t answer;
     int paused = 0;
 
+    jobswitch_stub_check();
     __asm__ volatile(JOBSWITCH_STUB(JOBSWITCH_STUB_RESUME, JOBSWITCH_STUB_FORM)
                      JOBSWITCH_STUB_FLAG_ANSWER("c", "2")
                      : JOBSWITCH_STUB_FLAG("c", paused) "=&a"(answer),
@@ -264,6 +288,7 @@ JOBSWITCH_INLINE int jobswitch_stub_pause(void)
     uintptr_t answer;
     int resumed = 0;
 
+    jobswitch_stub_check();
     __asm__ volatile(JOBSWITCH_STUB(JOBSWITCH_STUB_PAUSE, JOBSWITCH_STUB_FORM)
                      JOBSWITCH_STUB_FLAG_ANSWER("z", "1")
                      : JOBSWITCH_STUB_FLAG("z", resumed) "=&a"(answer)
