@@ -409,6 +409,36 @@ for old in '1.1 OPENSSL_1_1_0 OLD 1' '4 OPENSSL_4.0.0 NEW 99'; do
     fi
 done
 
+# The engine of the other tests also compiles against 1.1.1: with its number, and its
+# <openssl/async.h>, before this machine's other headers.
+mkdir -p "$OUT/1.1.1/openssl"
+cat >"$OUT/1.1.1/openssl/opensslv.h" <<'END'
+#include_next <openssl/opensslv.h>
+#undef OPENSSL_VERSION_NUMBER
+#define OPENSSL_VERSION_NUMBER 0x1010117fL
+END
+cat >"$OUT/1.1.1/openssl/async.h" <<'END'
+#pragma once
+#include <stdlib.h>
+typedef struct async_job_st ASYNC_JOB;
+typedef struct async_wait_ctx_st ASYNC_WAIT_CTX;
+#define OSSL_ASYNC_FD int
+ASYNC_WAIT_CTX *ASYNC_WAIT_CTX_new(void);
+void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx);
+int ASYNC_WAIT_CTX_set_wait_fd(ASYNC_WAIT_CTX *ctx, const void *key, OSSL_ASYNC_FD fd, void *data,
+                               void (*cleanup)(ASYNC_WAIT_CTX *, const void *, OSSL_ASYNC_FD, void *));
+int ASYNC_WAIT_CTX_get_fd(ASYNC_WAIT_CTX *ctx, const void *key, OSSL_ASYNC_FD *fd, void **data);
+int ASYNC_WAIT_CTX_clear_fd(ASYNC_WAIT_CTX *ctx, const void *key);
+int ASYNC_pause_job(void);
+ASYNC_JOB *ASYNC_get_current_job(void);
+ASYNC_WAIT_CTX *ASYNC_get_wait_ctx(ASYNC_JOB *job);
+END
+if $CC -Wall -Wextra -Werror -I"$OUT/1.1.1" -fsyntax-only test/pausing_engine.c >"$OUT/log" 2>&1; then
+    ok "the pausing engine, against the declarations of 1.1.1"
+else
+    bad "the pausing engine, against the declarations of 1.1.1" "$OUT/log"
+fi
+
 # The functions of 1.1.0 that block pauses call each other directly, if it is linked so.
 for how in -Bsymbolic -O1; do # (or by nothing in particular)
     folder=$OUT/libcrypto$how

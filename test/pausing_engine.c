@@ -15,6 +15,7 @@
 #define OPENSSL_SUPPRESS_DEPRECATED // engines are, from 3.0 on
 #include <openssl/async.h>
 #include <openssl/engine.h>
+#include <openssl/opensslv.h>
 #include <openssl/rsa.h>
 
 #include <errno.h>
@@ -30,6 +31,22 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#if OPENSSL_VERSION_NUMBER < 0x30000000L
+// Without callbacks: a job waits for a descriptor, then.
+typedef int (*ASYNC_callback_fn)(void *arg);
+enum { ASYNC_STATUS_OK, ASYNC_STATUS_EAGAIN };
+static int ASYNC_WAIT_CTX_get_callback(ASYNC_WAIT_CTX *ctx, ASYNC_callback_fn *callback, void **arg)
+{
+    (void)ctx, (void)callback, (void)arg;
+    return 0;
+}
+static int ASYNC_WAIT_CTX_set_status(ASYNC_WAIT_CTX *ctx, int status)
+{
+    (void)ctx, (void)status;
+    return 0;
+}
+#endif
 
 static const char engine_id[] = "pausing";
 static atomic_ulong pauses;
