@@ -79,28 +79,16 @@ int jobswitch_init_thread_with(const jobswitch_options *options)
     return 1;
 }
 
-void jobswitch_cleanup_thread()
-{
-    pool_thread &thread = pool_thread_state;
-    if (!thread.pool)
-        return;
-    if (thread.pool->calling) {
-        job_fail(JOBSWITCH_E_REENTERED, 0);
-        return;
-    }
-    if (!job_is_none(job_locate())) {
-        job_fail(JOBSWITCH_E_IN_JOB, 0);
-        return;
-    }
-    pool_close(*thread.pool);
-}
+void jobswitch_cleanup_thread() { jobswitch_cleanup(1); }
 
 void jobswitch_cleanup(int cleanupthread)
 {
-    if (!job_is_none(job_locate()))
+    if (pool_is_calling())
+        job_fail(JOBSWITCH_E_REENTERED, 0);
+    else if (!job_is_none(job_locate()))
         job_fail(JOBSWITCH_E_IN_JOB, 0);
-    else if (cleanupthread)
-        jobswitch_cleanup_thread();
+    else if (cleanupthread && pool_thread_state.pool)
+        pool_close(*pool_thread_state.pool);
 }
 
 int jobswitch_set_tool(const jobswitch_tool *tool)
@@ -115,11 +103,11 @@ int jobswitch_set_tool(const jobswitch_tool *tool)
 
 // ---- jobs ------------------------------------------------------------------------
 
-int jobswitch_in_job() { return job_current() != nullptr; }
+int jobswitch_in_job() { return job_caller() != nullptr; }
 
 jobswitch_job *jobswitch_get_current_job()
 {
-    job *j = job_current();
+    job *j = job_caller();
     return j ? job_reveal(*j) : nullptr;
 }
 
@@ -243,7 +231,7 @@ size_t jobswitch_cancel_all()
 
 int jobswitch_job_cancelled()
 {
-    job *j = job_current();
+    job *j = job_caller();
     return j && (j->gate & gate_cancelled);
 }
 
@@ -274,6 +262,8 @@ int jobswitch_delete_key(jobswitch_key key)
 
 int jobswitch_set_local(jobswitch_key key, void *value)
 {
+    if (pool_is_calling())
+        return job_fail(JOBSWITCH_E_REENTERED, 0);
     if (!local_key_exists(key))
         return job_fail(JOBSWITCH_E_UNKNOWN_KEY, 0);
     job *j = job_settle();
@@ -287,7 +277,7 @@ int jobswitch_set_local(jobswitch_key key, void *value)
 
 void *jobswitch_get_local(jobswitch_key key)
 {
-    job *j = job_current();
+    job *j = job_caller();
     return j ? local_get(pool_of(*j)->locals, job_locals(*j), key) : nullptr;
 }
 
@@ -344,7 +334,7 @@ const char *jobswitch_error_string(int code)
     case JOBSWITCH_E_WAITING: return "the job waits for a job that it started";
     case JOBSWITCH_E_IN_JOB: return "not possible inside a job";
     case JOBSWITCH_E_JOB_LEFT: return "the current job was left by longjmp";
-    case JOBSWITCH_E_REENTERED: return "called from the program's own stack allocator";
+    case JOBSWITCH_E_REENTERED: return "called from a function that the pool calls";
     case JOBSWITCH_E_CANCELLED: return "the job has been cancelled";
     case JOBSWITCH_E_NO_JOB: return "possible inside a job only";
     case JOBSWITCH_E_NO_KEYS: return "as many keys as there can be";

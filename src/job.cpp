@@ -214,6 +214,8 @@ job *job_current()
     return &job_of_context(c->child ? *here.pool->innermost : *c);
 }
 
+job *job_caller() { return pool_is_calling() ? nullptr : job_current(); }
+
 jobswitch_job *job_reveal(job &j)
 {
     // Each step may have been done by a signal handler in between.
@@ -228,7 +230,7 @@ jobswitch_job *job_reveal(job &j)
 
 job *job_settle()
 {
-    job *j = job_current();
+    job *j = job_caller();
     if (j)
         job_reveal(*j);
     return j;
@@ -526,8 +528,7 @@ static transfer start_new(int (*func)(void *), const void *args, size_t size)
 // Why no job can be entered from here; 0: it can.
 static int entry_forbidden()
 {
-    pool *p = pool_thread_state.pool;
-    if (p && p->calling)
+    if (pool_is_calling())
         return JOBSWITCH_E_REENTERED;
     return job_is_left(job_locate()) ? JOBSWITCH_E_JOB_LEFT : 0;
 }
@@ -602,6 +603,8 @@ int job_start_to(jobswitch_job **handle, int *ret, int (*func)(void *),
 
 SWITCHES int job_pause()
 {
+    if (pool_is_calling())
+        return job_fail(JOBSWITCH_E_REENTERED, 0);
     job *j = job_current();
     if (!j)
         return 1;
@@ -610,8 +613,6 @@ SWITCHES int job_pause()
     if (j->gate & gate_blocks)
         return 1;
     pool &p = *pool_thread_state.pool;
-    if (p.calling)
-        return job_fail(JOBSWITCH_E_REENTERED, 0);
     if (job_is_left(job_locate()))
         return job_fail(JOBSWITCH_E_JOB_LEFT, 0);
     context *starter = j->ctx.link;
@@ -635,7 +636,7 @@ SWITCHES int job_pause()
 
 int job_pause_until(uint64_t deadline_ns)
 {
-    job *j = job_current();
+    job *j = job_caller();
     if (!j || (j->gate & (gate_cancelled | gate_blocks)))
         return job_pause();
     timer_queue &timers = pool_of(*j)->timers;

@@ -110,7 +110,10 @@ jobswitch_job *job_reveal(job &j);
 
 // The running job of this thread, or NULL. Also in a signal handler.
 job *job_current();
-// The same, its handle revealed: from here on the pool counts it. Whatever
+// The same, if it is that job which calls: not so in a function that the pool calls. Also
+// in a signal handler.
+job *job_caller();
+// That one, its handle revealed: from here on the pool counts it. Whatever
 // changes the pool or the job's gate asks for it first.
 job *job_settle();
 

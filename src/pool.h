@@ -102,7 +102,7 @@ struct pool {
     context *innermost;
     size_t jobs_waiting;
     bool opened;  // has limits
-    bool calling; // in a function of the caller's
+    bool calling; // see pool_is_calling
 
     const jobswitch_tool *tool;
     void *root_fiber;
@@ -116,6 +116,14 @@ struct pool {
     bool keeps_fp; // JOBSWITCH_FP_ENVIRONMENT
     bool keep_out; // its jobs' keys could be mistaken for others', and theirs for these
 };
+
+// In the middle of this thread's pool's work, in a function of the program's: stack_alloc,
+// stack_free, or the destructor of a value of a job that is taken back. What is called from
+// there is called on nobody's behalf, though a job may stand below. Also in a signal handler.
+inline bool pool_is_calling()
+{
+    return pool_thread_state.pool && pool_thread_state.pool->calling;
+}
 
 // The thread's record, made if need be; NULL with a reason.
 pool *pool_here(int *reason);

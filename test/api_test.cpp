@@ -805,56 +805,129 @@ static void larger_stacks_that_do_not_come(void **)
 }
 
 static struct {
-    jobswitch_job *paused;
+    jobswitch_job *paused; // of this thread
     std::string wrong;
-    int calls;
+    int calls, found;
+    const char *where;
 } reentry;
 
-// Each of these calls is refused, whoever made the pool call the allocator.
-static void reenter(bool alloc)
+static void looks_for_a_job(int)
+{
+    reentry.found += jobswitch_in_job() || jobswitch_get_current_job() ||
+                     jobswitch_job_cancelled();
+}
+
+// Each public function, in a function that the pool calls: as jobswitch(7) says, refused,
+// or on nobody's behalf.
+static void call_everything()
 {
     reentry.calls++;
-    auto expect = [alloc](const char *what, long answer, auto call) {
+    auto expect_reason = [](int reason, const char *what, long answer, auto call) {
         reason_reset();
         long got = call();
-        int reason = jobswitch_last_error();
-        if (got != answer || reason != JOBSWITCH_E_REENTERED)
-            reentry.wrong += std::string(alloc ? "alloc: " : "free: ") + what +
-                             " answered " + std::to_string(got) + ", reason " +
-                             std::to_string(reason) + "; ";
+        int told = jobswitch_last_error();
+        if (got != answer || told != reason)
+            reentry.wrong += std::string(reentry.where) + ": " + what + " answered " +
+                             std::to_string(got) + ", reason " + std::to_string(told) + "; ";
     };
-    jobswitch_job *job = nullptr, *paused = reentry.paused;
+    auto refused = [&](const char *what, long answer, auto call) {
+        expect_reason(JOBSWITCH_E_REENTERED, what, answer, call);
+    };
+    auto works = [&](const char *what, long answer, auto call) {
+        expect_reason(JOBSWITCH_E_NONE, what, answer, call);
+    };
+    jobswitch_job *job = nullptr, *paused = reentry.paused, *taken[2];
+    jobswitch_outcome outcomes[2];
     int ret;
-    jobswitch_stats stats = {};
-    stats.size = sizeof stats;
-    expect("start", JOBSWITCH_ERR, [&] {
+    jobswitch_stats stats = JOBSWITCH_STATS_INIT;
+    jobswitch_options options = JOBSWITCH_OPTIONS_INIT;
+    jobswitch_key key = 0;
+
+    refused("init", 0, [] { return jobswitch_init(0, 0, 0); });
+    refused("init with a pool", 0, [] { return jobswitch_init(1, 0, 0); });
+    refused("init_thread", 0, [] { return jobswitch_init_thread(0, 0); });
+    refused("init_thread_with", 0, [&] { return jobswitch_init_thread_with(&options); });
+    for (int with : {0, 1})
+        refused("cleanup", 0, [with] { return jobswitch_cleanup(with), 0; });
+    refused("cleanup_thread", 0, [] { return jobswitch_cleanup_thread(), 0; });
+    refused("start", JOBSWITCH_ERR, [&] {
         return jobswitch_start_job(&job, &ret, job_return_int, nullptr, 0);
     });
-    if (paused)
-        expect("resume", JOBSWITCH_ERR, [&] { return resume(paused, ret); });
-    expect("init", 0, [] { return jobswitch_init(0, 0, 0); });
-    expect("init_thread", 0, [] { return jobswitch_init_thread(0, 0); });
-    expect("get_stats", 0, [&] { return jobswitch_get_stats(&stats); });
-    expect("trim", 0, [] { return int(jobswitch_trim_thread(0)); });
-    expect("cleanup_thread", 0, [] { return jobswitch_cleanup_thread(), 0; });
-    if (!jobswitch_in_job())
-        expect("cleanup", 0, [] { return jobswitch_cleanup(1), 0; });
-    else
-        expect("pause", 0, [] { return jobswitch_pause_job(); });
+    refused("pause", 0, [] { return jobswitch_pause_job(); });
+    refused("pause_until", 0, [] { return jobswitch_pause_until(1); });
+    refused("get_ready_fd", -1, [] { return jobswitch_get_ready_fd(); });
+    refused("take_ready", 0, [&] { return jobswitch_take_ready(taken, 2); });
+    refused("wait_ready", 0, [&] { return jobswitch_wait_ready(taken, 2, -1); });
+    refused("resume_ready", 0, [&] { return jobswitch_resume_ready(outcomes, 2); });
+    refused("cancel_all", 0, [] { return jobswitch_cancel_all(); });
+    refused("get_stats", 0, [&] { return jobswitch_get_stats(&stats); });
+    refused("trim_thread", 0, [] { return jobswitch_trim_thread(0); });
+    if (paused) {
+        refused("resume", JOBSWITCH_ERR, [&] { return resume(paused, ret); });
+        refused("cancel", JOBSWITCH_ERR, [&] { return jobswitch_cancel_job(&paused, &ret); });
+        refused("discard", 0, [&] { return jobswitch_discard_job(&paused); });
+    }
+
+    works("in_job", 0, [] { return jobswitch_in_job(); });
+    works("get_current_job", 0, [] { return jobswitch_get_current_job() != nullptr; });
+    works("job_cancelled", 0, [] { return jobswitch_job_cancelled(); });
+    works("block_pause", 0, [] { return jobswitch_block_pause(), 0; });
+    works("unblock_pause", 0, [] { return jobswitch_unblock_pause(), 0; });
+    works("unblock_pause", 0, [] { return jobswitch_unblock_pause(), 0; });
+    refused("pause", 0, [] { return jobswitch_block_pause(), jobswitch_pause_job(); });
+    works("next_deadline", 1, [] { return jobswitch_next_deadline() == UINT64_MAX; });
+    works("create_key", 1, [&] { return jobswitch_create_key(&key, nullptr); });
+    refused("set_local", 0, [&] { return jobswitch_set_local(key, &key); });
+    works("get_local", 0, [&] { return jobswitch_get_local(key) != nullptr; });
+    works("delete_key", 1, [&] { return jobswitch_delete_key(key); });
+    works("error_string", 1, [] { return jobswitch_error_string(0) != nullptr; });
+    works("version", JOBSWITCH_VERSION, [] { return jobswitch_version(); });
+    works("prefetch_job", 0, [&] { return jobswitch_prefetch_job(paused), 0; });
+    if (paused) {
+        works("wake", 0, [&] { return jobswitch_wake(paused), 0; });
+        works("get_wait_fd", 1, [&] { return readable(jobswitch_get_wait_fd(paused)); });
+        works("clear_wake", 0, [&] { return jobswitch_clear_wake(paused), 0; });
+        works("clear_wake", 0, [&] { return readable(jobswitch_get_wait_fd(paused)); });
+    }
+    reentry.found = 0;
+    raise(SIGUSR1);
+    if (reentry.found)
+        reentry.wrong += std::string(reentry.where) + ": a signal handler finds a job; ";
+}
+
+static void reenter(bool alloc)
+{
+    reentry.where = alloc ? "alloc" : "free";
+    call_everything();
+}
+
+// Before and after, by the same tests.
+static void begin_reentry()
+{
+    reentry = {};
+    struct sigaction action = {};
+    action.sa_handler = looks_for_a_job;
+    sigaction(SIGUSR1, &action, nullptr);
+}
+static void end_reentry(const char *when, int calls)
+{
+    if (reentry.calls < calls)
+        fail_msg("%s: %d calls of %d", when, reentry.calls, calls);
+    if (!reentry.wrong.empty())
+        fail_msg("%s: %s", when, reentry.wrong.c_str());
+    signal(SIGUSR1, SIG_DFL);
 }
 
 static void the_allocator_may_not_call(void **)
 {
     auto run = [](const char *when, auto body) {
-        reentry.wrong.clear();
-        reentry.calls = 0;
+        jobswitch_job *paused = reentry.paused;
+        begin_reentry();
+        reentry.paused = paused;
         caller.within = reenter;
         body();
         caller.within = nullptr;
-        if (reentry.calls == 0)
-            fail_msg("%s: the allocator was not asked", when);
-        if (!reentry.wrong.empty())
-            fail_msg("%s: %s", when, reentry.wrong.c_str());
+        end_reentry(when, 1);
     };
     caller_reset();
     reentry.paused = nullptr;
@@ -873,7 +946,7 @@ static void the_allocator_may_not_call(void **)
         answer += jobswitch_start_job(&more, &ret, job_pause_times, nullptr, 0);
         answer += resume(job, ret) + resume(more, ret);
         // Or no later pause of this job would be a fast one.
-        return int(job_current()->gate & gate_calling);
+        return int(job_current()->gate & (gate_calling | gate_blocks));
     };
     jobswitch_job *job = nullptr;
     run("start inside a job", [&] { start(job, ret, nested); });
@@ -884,12 +957,100 @@ static void the_allocator_may_not_call(void **)
     run("trim", [] { (void)jobswitch_trim_thread(2); });
     run("other stacks", [] { assert_int_equal(init_caller(0, 3, 70000), 1); });
     finish(reentry.paused);
+    reentry.paused = nullptr;
     run("the old one is dropped", [] { (void)jobswitch_trim_thread(SIZE_MAX); });
-    reentry.paused = start_paused();
+    jobswitch_job *last = start_paused();
     run("clean-up", [] { jobswitch_cleanup_thread(); });
+    assert_resume_fails(last, JOBSWITCH_E_FINISHED);
     assert_int_equal(caller.live.size(), 0);
     assert_int_equal(caller.wrong, 0);
-    reentry.paused = nullptr;
+}
+
+// The same where a discard or a clean-up destroys the values of a job. (A job that ends
+// itself does that as its last act.)
+static jobswitch_key destroyed_key, discarder_key;
+static void destroy_calls_everything(void *) { call_everything(); }
+
+static int holds_a_value(void *)
+{
+    jobswitch_set_local(destroyed_key, &reentry);
+    return jobswitch_pause_job();
+}
+static jobswitch_job *start_with_value()
+{
+    jobswitch_job *job = nullptr;
+    int ret;
+    jobswitch_start_job(&job, &ret, holds_a_value, nullptr, 0);
+    return job;
+}
+
+static void a_destructor_may_not_call(void **)
+{
+    assert_int_equal(jobswitch_create_key(&destroyed_key, destroy_calls_everything), 1);
+    assert_int_equal(jobswitch_create_key(&discarder_key, nullptr), 1);
+    begin_reentry();
+    jobswitch_job *job = start_with_value();
+    reentry.paused = start_paused();
+    reentry.where = "discard";
+    assert_int_equal(jobswitch_discard_job(&job), 1);
+    end_reentry("discard", 1);
+
+    // Inside a job, to which nothing comes of it: blocked or not, with values or not.
+    int wrong = 0, ret = 0;
+    auto discards = [&] {
+        jobswitch_job *self = jobswitch_get_current_job();
+        for (bool blocked : {false, true})
+            for (void *value : {static_cast<void *>(nullptr), static_cast<void *>(&wrong)}) {
+                jobswitch_set_local(discarder_key, value);
+                if (blocked)
+                    jobswitch_block_pause();
+                uint32_t gate = job_current()->gate;
+                job = start_with_value();
+                wrong += jobswitch_discard_job(&job) != 1;
+                wrong += job_current()->gate != gate || jobswitch_get_current_job() != self;
+                wrong += jobswitch_get_local(discarder_key) != value;
+                wrong += jobswitch_in_job() != 1;
+                if (blocked)
+                    jobswitch_unblock_pause();
+            }
+        return jobswitch_pause_job();
+    };
+    jobswitch_job *outer = nullptr, *paused = reentry.paused;
+    begin_reentry();
+    reentry.paused = paused;
+    reentry.where = "discard inside a job";
+    assert_int_equal(start(outer, ret, discards), JOBSWITCH_PAUSE);
+    assert_int_equal(wrong, 0);
+    end_reentry("discard inside a job", 4);
+    // A cancelled one, too: its pauses are no pauses any more, but still refused.
+    auto discards_cancelled = [&] {
+        jobswitch_pause_job();
+        job = start_with_value();
+        wrong += jobswitch_discard_job(&job) != 1 || !jobswitch_job_cancelled();
+        return 0;
+    };
+    jobswitch_job *cancelled = nullptr;
+    begin_reentry();
+    reentry.paused = paused;
+    reentry.where = "discard inside a cancelled job";
+    assert_int_equal(start(cancelled, ret, discards_cancelled), JOBSWITCH_PAUSE);
+    assert_int_equal(jobswitch_cancel_job(&cancelled, &ret), JOBSWITCH_FINISH);
+    assert_int_equal(wrong, 0);
+    end_reentry("discard inside a cancelled job", 1);
+
+    begin_reentry();
+    reentry.where = "clean-up";
+    assert_non_null(start_with_value());
+    jobswitch_cleanup_thread();
+    end_reentry("clean-up", 1);
+    begin_reentry();
+    std::thread([] {
+        start_with_value();
+        reentry.where = "the end of a thread";
+    }).join();
+    end_reentry("the end of a thread", 1);
+    assert_int_equal(jobswitch_delete_key(destroyed_key), 1);
+    assert_int_equal(jobswitch_delete_key(discarder_key), 1);
 }
 
 // ---- warm stacks -----------------------------------------------------------------
@@ -2451,6 +2612,7 @@ int main(int argc, char **argv)
         TEST(making_ahead_fails_half_way),
         TEST(larger_stacks_that_do_not_come),
         TEST(the_allocator_may_not_call),
+        TEST(a_destructor_may_not_call),
         TEST(initial_stacks_are_touched_on_demand),
         TEST(defaults_are_as_written),
         TEST(kept_warm_means_never_trimmed),

@@ -9,6 +9,9 @@
  *    leaves a reason for the calling thread: see jobswitch_last_error().
  *  - A job belongs to the thread that started it.
  *  - Sizes are in bytes. "Any thread" includes threads that have no pool.
+ *  - In a function that the pool calls (stack_alloc, stack_free, the destructor of a
+ *    value of a job that is taken back) no job runs, and what would use the pool is
+ *    refused (JOBSWITCH_E_REENTERED): see jobswitch(7), "Callbacks".
  */
 #ifndef JOBSWITCH_JOBSWITCH_H
 #define JOBSWITCH_JOBSWITCH_H
@@ -71,7 +74,7 @@ typedef struct jobswitch_job jobswitch_job;
 #define JOBSWITCH_E_WAITING 19         /* the job waits for a job it started */
 #define JOBSWITCH_E_IN_JOB 20          /* not possible inside a job */
 #define JOBSWITCH_E_JOB_LEFT 21        /* the current job was left by longjmp */
-#define JOBSWITCH_E_REENTERED 22       /* called from the caller's stack_alloc or stack_free */
+#define JOBSWITCH_E_REENTERED 22       /* called from a function that the pool calls */
 #define JOBSWITCH_E_SHADOW_STACK 23    /* the thread runs with a shadow stack */
 #define JOBSWITCH_E_CANCELLED 24       /* the job was cancelled: no pause is one */
 #define JOBSWITCH_E_NO_JOB 25          /* possible inside a job only */
@@ -126,8 +129,7 @@ typedef struct jobswitch_options {
     /* Both or neither. Where set, the stacks are the caller's, and so are
      * their guards. stack_alloc returns stack_bytes bytes, readable and
      * writable, or NULL; stack_free gets the same pointer and size back, on
-     * the thread that allocated. Neither may call jobswitch, throw, or leave
-     * by longjmp. */
+     * the thread that allocated. Neither may throw, or leave by longjmp. */
     void *(*stack_alloc)(size_t stack_bytes, void *stack_context);
     void (*stack_free)(void *stack, size_t stack_bytes, void *stack_context);
     void *stack_context;
@@ -260,7 +262,7 @@ JOBSWITCH_API size_t jobswitch_cancel_all(void);
 
 /* Takes back a paused job of this thread without running it on, as a clean-up does with
  * all: its handle is finished, *job NULL, and its stack and descriptor are for others.
- * Destructors of its values run, on the caller's stack (see jobswitch_create_key); what
+ * Destructors of its values run on the caller's stack (see jobswitch_create_key); what
  * else it holds stays held, and nobody may use its stack's memory any more. For jobs
  * that cannot run on; jobswitch_cancel_job() is for all others. Returns 1, or 0 with a
  * reason and nothing changed. Inside a job: yes. Signal handlers: no. */
@@ -278,10 +280,10 @@ typedef uint32_t jobswitch_key;
 /* Makes a key, of at most 1,024. When a job ends with a value that is not NULL,
  * destructor (if not NULL) is called with that value: when the function has returned,
  * cancelled or not, on the job's stack, while pauses are blocked; for a job that a
- * clean-up takes back, on the stack of whoever cleans up, and no call of jobswitch but
- * of wakes does anything then. It must not throw, nor leave by longjmp. In what order is not said; for values
- * that destructors set, they are called again, four times in all. Returns 1, or 0 with
- * a reason. Threads: any; signal handlers: no. */
+ * discard or a clean-up takes back, on the stack of that caller, outside all jobs: see
+ * the rules above. It must not throw, nor leave by longjmp. The order is not specified;
+ * for values that destructors set, they are called again, four times in all. Returns 1,
+ * or 0 with a reason. Threads: any; signal handlers: no. */
 JOBSWITCH_API int jobswitch_create_key(jobswitch_key *key, void (*destructor)(void *value));
 
 /* The values of a deleted key are gone; their destructors are not called. Returns 1, or
