@@ -540,7 +540,7 @@ inline void order_places()
 
 struct way {
     void (*set_up)();     // the owner's jobs
-    long budget_ms = 0;   // 0: all places
+    long budget_ms = 0;
     bool fresh = false;   // each round needs a process of its own
     bool steps = true;    // somebody is held
 };
@@ -575,7 +575,7 @@ inline int run_rounds(const way &how, bool first, long end_ms, F &round)
         order_places();
     constexpr unsigned held_least = 2;
     while (page->round < page->places &&
-           (full || !how.budget_ms || page->held < held_least || now_ms() < end_ms)) {
+           (full || page->held < held_least || now_ms() < end_ms)) {
         alarm(limit_s);
         page->place = page->order[page->round];
         page->ip = 0;

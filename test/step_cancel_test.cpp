@@ -96,7 +96,7 @@ static void cancelled_own_round(const own_call &c, unsigned place)
         found("a cancellation acts inside the library", "the call does not return");
 }
 
-// How long a case may take that is not worth every place each time.
+// How long a case may take.
 static constexpr long short_ms = 100;
 
 static void a_cancellation_waits_for_the_end_of_a_call(void **)

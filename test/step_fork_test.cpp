@@ -464,7 +464,7 @@ static void forked_first_round(unsigned place)
 
 // ---- the tests -------------------------------------------------------------------------------
 
-// How long a case may take that is not worth every place each time.
+// How long a case may take.
 static constexpr long short_ms = 200, long_ms = 800;
 static long budget_of(const waker &o) { return o.traits & core ? long_ms : short_ms; }
 
