@@ -31,7 +31,6 @@ template <class F>
 static void count_places(actor &a, const char *name, F &run)
 {
     hold(a, name, 0, run);
-    await(a);
     page->places = a.places;
 }
 
