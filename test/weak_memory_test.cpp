@@ -333,7 +333,7 @@ static void each_bug_is_found(void **)
 
 // ---- the ring and its jobs -------------------------------------------------------------------
 
-static constexpr int jobs_most = 2, wakers_most = 4;
+static constexpr int jobs_most = 3, wakers_most = 4;
 
 // The ring and the wait states of the code under test, and what the test knows of them.
 static struct {
@@ -560,8 +560,8 @@ static void ring_ends()
         if (!late[wakers[i].job] && lives(wakers[i].job, wakers[i].generation))
             weak::check(w.seen[i] >= w.returned[i], "a wake was lost");
     }
-    weak::check(weak::is_waiting(0, *scene->owner == 'p' ? weak::waits::readable : weak::waits::futex),
-                "the owner does not rest");
+    weak::waits rest = *scene->owner == 'p' ? weak::waits::readable : weak::waits::futex;
+    weak::check(weak::is_waiting(0, rest), "the owner does not rest");
     size_t open = w.owner.descriptors.open + ready_has_descriptor(w.owner.ready);
     weak::check(open == weak::open_fds(), "a descriptor leaked or is not counted");
 }
@@ -622,13 +622,13 @@ static const scenario scenarios[] = {
     {"two wakers of two jobs, the owner does both", "011 111", "b", 4, {2, 2}},
     {"three wakers, the owner sleeps", "011 011 111", "s", 4, {2, 1}},
     {"three wakers, the owner polls", "011 011 111", "p", 4, {2, 1}},
-    {"wakers of two generations, the owner sleeps", "011 021 111", "sE", 4, {2, 1}},
+    {"wakers of two generations, the owner sleeps", "011 021 111", "sE", 4, {1, 1}},
     {"wakers of two generations, the owner polls", "011 021", "pE", 4, {2, 2}},
     {"the ring is closed in between", "011 021", "bEC", 4, {2, 2}},
-    {"the ring grows", "012 112", "sR", 4, {2, 1}},
+    {"the ring grows", "012 111", "sR", 4, {2, 1}},
     {"the owner wakes, and a signal handler", "011 111h", "bW", 4, {2, 2}},
     {"a descriptor", "011 010d", "s", 4, {2, 2}},
-    {"a descriptor and two wakers", "011 011 010d", "p", 4, {2, 1}},
+    {"a descriptor and two wakers", "011 011 010d", "p", 4, {1, 2}},
     {"a descriptor asked for twice", "011 010d 010d", "s", 4, {2, 1}},
     {"a descriptor of two generations", "011 010d 021 020d", "sE", 4, {1, 1}},
     {"a descriptor, and all is closed", "011 010d 021 020d", "pEC", 4, {1, 1}},
@@ -641,39 +641,40 @@ static const scenario large_scenarios[] = {
     {"two generations and the end of all", "012 010d 022 020d", "bEC", 4, {}},
 };
 
-static void explores(const scenario &s, const weak::limits &most)
+static bool is_right(const scenario &s, const weak::limits &most)
 {
     weak::result r = explore(s, most);
     print_message("  %-45s %8zu runs, %8zu states, %7zu ends\n", s.name, r.runs, r.states,
                   r.ends);
-    if (!r.wrong.empty()) {
+    if (!r.wrong.empty())
         printf("%s: %s", s.name, r.wrong.c_str());
-        fflush(stdout);
-        fail_msg("%s: %s", s.name, r.wrong.substr(0, r.wrong.find('\n')).c_str());
-    }
-    assert_true(r.all || most.runs != SIZE_MAX);
-    assert_true(r.ends > 10);
+    fflush(stdout);
+    return r.wrong.empty() && r.ends > 10 && (r.all || most.runs != SIZE_MAX);
 }
 
 static void no_schedule_loses_a_wake(void **)
 {
+    int wrong = 0;
     for (const scenario &s : scenarios) {
         weak::limits most = s.most;
         if (test_scale() > 1)
             most.runs = scaled<size_t>(100000);
-        explores(s, most);
+        wrong += !is_right(s, most);
     }
+    assert_int_equal(wrong, 0);
 }
 
 static void no_random_schedule_loses_a_wake(void **)
 {
+    int wrong = 0;
     for (const scenario &s : large_scenarios) {
         weak::limits most;
         most.random = true;
         most.stale = 5;
         most.runs = scaled<size_t>(50000);
-        explores(s, most);
+        wrong += !is_right(s, most);
     }
+    assert_int_equal(wrong, 0);
 }
 
 int main()
