@@ -72,7 +72,8 @@ struct shared_page {
     unsigned place;  // of this round; 0: not held
     uintptr_t ip;    // where that is
     unsigned held;   // rounds in which the thread was held
-    bool orders[places_most + 1]; // by place: an atomic instruction, or a system call
+    bool orders[places_most + 1]; // by place: an atomic instruction, or a system call, is next
+    unsigned after_orders;        // how many places come right behind those
     bool ordered;                 // the next is known
     unsigned short order[places_most]; // in which places are visited
 
@@ -510,20 +511,25 @@ inline void note_finding(const char *operation, const char *scenario)
     }
 }
 
-// The places near instructions that others may notice come first. Each kind is spread over the
-// call, however many rounds there will be.
+// First the places right behind instructions that others may notice: of all states that others
+// can find, most are there. Then those near such instructions, then all others. Each kind is
+// spread over the call, however many rounds there will be.
 inline void order_places()
 {
-    static unsigned short near[places_most], far[places_most];
+    static unsigned short behind[places_most], near[places_most], far[places_most];
     unsigned near_count = 0, far_count = 0, count = 0;
     constexpr unsigned before = 3, after = 12;
+    page->after_orders = 0;
     page->places = std::min(page->places, places_most);
     for (unsigned place = 1; place <= page->places; place++) {
         const unsigned from = place > after ? place - after : 1;
         const unsigned to = std::min(place + before, page->places) + 1;
         const bool is_near = std::find(page->orders + from, page->orders + to, true) !=
                              page->orders + to;
-        (is_near ? near[near_count++] : far[far_count++]) = static_cast<unsigned short>(place);
+        unsigned short &next = page->orders[place - 1] ? behind[page->after_orders++]
+                               : is_near               ? near[near_count++]
+                                                       : far[far_count++];
+        next = static_cast<unsigned short>(place);
     }
     auto spread = [&count](const unsigned short *places, unsigned number) {
         auto common = [](unsigned a, unsigned b) {
@@ -540,16 +546,18 @@ inline void order_places()
         for (unsigned i = 0; i < number; i++)
             page->order[count++] = places[uint64_t(i) * step % number];
     };
+    spread(behind, page->after_orders);
     spread(near, near_count);
     spread(far, far_count);
     page->ordered = true;
 }
 
 struct way {
-    void (*set_up)();     // the owner's jobs
+    void (*set_up)(); // the owner's jobs
     long budget_ms = 0;
-    bool fresh = false;   // each round needs a process of its own
-    bool steps = true;    // somebody is held
+    unsigned rounds_least = 0; // however long they take
+    bool fresh = false;        // each round needs a process of its own
+    bool steps = true;         // somebody is held
 };
 
 template <class F>
@@ -580,9 +588,9 @@ inline int run_rounds(const way &how, bool first, long end_ms, F &round)
     }
     if (!page->ordered)
         order_places();
-    constexpr unsigned held_least = 2;
+    const unsigned least = std::min(page->after_orders, how.rounds_least);
     while (page->round < page->places &&
-           (full || page->held < held_least || now_ms() < end_ms)) {
+           (full || page->round < least || !page->held || now_ms() < end_ms)) {
         alarm(limit_s);
         page->place = page->order[page->round];
         page->ip = 0;

@@ -101,10 +101,10 @@ static constexpr long short_ms = 100;
 static void a_cancellation_waits_for_the_end_of_a_call(void **)
 {
     for (const waker &o : wakers)
-        run_case(o.name, "cancellation", {set_up_few, 2 * short_ms},
+        run_case(o.name, "cancellation", {set_up_few, 2 * short_ms, 12},
                  [&](unsigned place) { cancelled_waker_round(o, place); });
     for (const own_call &c : own_calls)
-        run_case(c.name, "cancellation", {set_up_few, short_ms},
+        run_case(c.name, "cancellation", {set_up_few, short_ms, 2},
                  [&](unsigned place) { cancelled_own_round(c, place); });
     conclude();
 }

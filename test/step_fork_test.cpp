@@ -466,6 +466,7 @@ static void forked_first_round(unsigned place)
 
 // How long a case may take.
 static constexpr long short_ms = 200, long_ms = 800;
+static constexpr unsigned rounds_least = 12; // more than a wake has atomic instructions
 static long budget_of(const waker &o) { return o.traits & core ? long_ms : short_ms; }
 
 template <int shown> static void a_fork_beside_a_held_waker(void **)
@@ -473,7 +474,7 @@ template <int shown> static void a_fork_beside_a_held_waker(void **)
     child_shows = shown;
     for (const waker &o : wakers)
         if (!(o.traits & asleep))
-            run_case(o.name, "the owner forks", {set_up_few, budget_of(o)},
+            run_case(o.name, "the owner forks", {set_up_few, budget_of(o), rounds_least},
                      [&](unsigned place) { forked_waker_round(o, place); });
     conclude();
 }
@@ -483,9 +484,9 @@ static void a_fork_beside_a_held_lock(void **)
     child_shows = goes_on;
     for (const own_call &c : own_calls)
         if (c.traits & locks)
-            run_case(c.name, "another thread forks", {set_up_few, long_ms},
+            run_case(c.name, "another thread forks", {set_up_few, long_ms, 2},
                      [&](unsigned place) { forked_lock_round(c, place); });
-    run_case("the first start of all", "another thread forks", {nullptr, long_ms, true},
+    run_case("the first start of all", "another thread forks", {nullptr, long_ms, 2, true},
              forked_first_round);
     conclude();
 }
@@ -495,7 +496,7 @@ template <int shown> static void a_fork_in_the_middle_of_a_wake(void **)
     child_shows = shown;
     for (const waker &o : wakers)
         if (!(o.traits & asks))
-            run_case(o.name, "its thread forks", {set_up_few, budget_of(o)},
+            run_case(o.name, "its thread forks", {set_up_few, budget_of(o), rounds_least},
                      [&](unsigned place) { forking_waker_round(o, place); });
     conclude();
 }
@@ -505,7 +506,7 @@ template <int shown> static void a_fork_in_the_middle_of_a_call(void **)
     child_shows = shown;
     for (const owner_call &c : owner_calls)
         if (c.traits & forkable)
-            run_case(c.name, "the owner forks in it", {set_up_few, short_ms},
+            run_case(c.name, "the owner forks in it", {set_up_few, short_ms, 2},
                      [&](unsigned place) { forking_owner_round(c, place); });
     conclude();
 }

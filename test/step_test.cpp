@@ -413,6 +413,7 @@ static void running_round(int how)
 
 // How long a case may take. The last is enough for all places of a wake, in release.
 static constexpr long short_ms = 100, long_ms = 400, all_ms = 5000;
+static constexpr unsigned rounds_least = 12; // more than a wake has atomic instructions
 
 // all: for those operations that most depends on.
 static void run_wakers(const scenario &s, bool all, long budget_ms = short_ms)
@@ -421,7 +422,7 @@ static void run_wakers(const scenario &s, bool all, long budget_ms = short_ms)
         if ((o.traits & s.for_traits) && !(o.traits & s.not_for))
             run_case(o.name, s.name,
                      {s.after ? set_up_few : set_up_all,
-                      all && (o.traits & core) ? all_ms : budget_ms, s.fresh},
+                      all && (o.traits & core) ? all_ms : budget_ms, rounds_least, s.fresh},
                      [&](unsigned place) { waker_round(o, s, place); });
 }
 
@@ -464,7 +465,7 @@ static void wakes_reach_a_held_owner(void **)
 {
     for (const owner_call &c : owner_calls)
         run_case(c.name, "wakes from outside",
-                 {c.traits & ends ? set_up_least : set_up_few, 2 * short_ms,
+                 {c.traits & ends ? set_up_least : set_up_few, 2 * short_ms, 2,
                   bool(c.traits & grows)},
                  [&](unsigned place) { owner_round(c, place); });
     conclude();
@@ -476,7 +477,7 @@ static void a_woken_job_that_runs_lets_the_thread_sleep(void **)
                     by_another | in_nested})
         run_case(how & in_nested ? "it started a job that waits" : "it waits",
                  how & by_itself ? "it wakes itself" : "another thread wakes it",
-                 {set_up_few, 0, false, false},
+                 {set_up_few, 0, 0, false, false},
                  [how](unsigned) { running_round(how); });
     conclude();
 }
