@@ -381,7 +381,7 @@ libs-step := -Wl,-z,now
 libs-step_cancel := $(libs-step)
 libs-step_fork := $(libs-step)
 # It runs these themselves, with a model of memory.
-weak-objects := $(patsubst %,$(BUILD)/test/weak/%.cpp.o,ready wait)
+weak-objects := $(patsubst %,$(BUILD)/test/weak/%.cpp.o,lock event ready wait)
 $(weak-objects): $(BUILD)/test/weak/%.cpp.o: src/%.cpp test/weak.h $(again)
 	$(call say,CXX,$< with a model of memory)
 	$(Q)mkdir -p $(@D)

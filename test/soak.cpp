@@ -905,7 +905,11 @@ static _Unwind_Reason_Code count_frame(_Unwind_Context *, void *number)
 static void profile_handler(int)
 {
     static thread_local uint64_t turn;
-    int keep = errno;
+    int keep = errno, cancel_state;
+    // The C library lets a cancellation act at once, anywhere, while a cancellation point such
+    // as poll() waits; and that is what the handler may have interrupted. See
+    // jobswitch_wake(3).
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     unsigned frames = 0;
     _Unwind_Backtrace(count_frame, &frames);
     NEEDS(frames > 0 && frames < 2000);
@@ -921,6 +925,7 @@ static void profile_handler(int)
     }
     count(counts.signals);
     count(counts.frames, frames);
+    pthread_setcancelstate(cancel_state, nullptr);
     errno = keep;
 }
 

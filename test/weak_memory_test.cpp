@@ -455,10 +455,7 @@ static bool take_all()
     ready_ring &ring = w.owner.ready;
     uint64_t end = ready_end(ring);
     bool any = false;
-    while (!ready_is_taken(ring, end)) {
-        uint32_t entry = ready_pop(ring, end);
-        if (!entry)
-            break;
+    while (uint32_t entry = ready_pop(ring, end)) {
         weak::check(entry <= jobs_most, "took an entry that is no job's");
         any = true;
         if (wait_take(w.states[entry - 1]) && lives(int(entry) - 1, w.begun[entry - 1]))
@@ -535,7 +532,6 @@ static void owns(int)
 static void ring_begins()
 {
     memset(static_cast<void *>(&w), 0, sizeof w);
-    wait_cache_init(w.owner.descriptors);
     int reason;
     weak::check(ready_reserve(w.owner.ready, scene->room, &reason), "no room");
     if (*scene->owner != 's')
