@@ -33,6 +33,11 @@ static constexpr size_t guards_most = 1024; // made at a time
 static constexpr size_t batch_most = 32;
 static constexpr size_t slab_stacks_least = 64;
 static constexpr size_t slab_stacks_most = 262144;
+// Of address space, if it is more than one stack: 1 TiB, or 128 MiB of 32 bits.
+static constexpr size_t slab_bytes_most = SIZE_MAX / (sizeof(size_t) == 8 ? 1 << 24 : 1 << 5);
+// The kernel writes an entry of its page tables for each page of a guard that is made by
+// advice: 2 KiB for this much, with pages of 4 KiB.
+static constexpr size_t guard_advised_most = size_t(1) << 20;
 
 static size_t page_bytes()
 {
@@ -133,6 +138,14 @@ static guard_method method_probe()
         method_found.store(method, std::memory_order_relaxed);
     }
     return method;
+}
+
+static guard_method method_for(const stack_shape &shape)
+{
+    // (A shape's guard may have a page more than was asked for.)
+    if (shape.guard_bytes > guard_advised_most + page_bytes())
+        return guard_method::prot_none;
+    return method_probe();
 }
 
 void stack_force_method(guard_method method) { method_found = method; }
@@ -237,12 +250,12 @@ static stack_slab *slab_reserve(size_t stacks, const stack_shape &shape)
     slab->stack_bytes = shape.stack_bytes;
     slab->stride = stride;
     slab->stacks = stacks;
-    slab->method = method_probe();
+    slab->method = method_for(shape);
     return slab;
 }
 
 // As large as all slabs so far, so that they stay few; as small as one stack
-// where address space is short.
+// where that is large or address space is short.
 static stack_slab *slab_add(stack_source &source, const stack_shape &shape)
 {
     size_t stacks = source.slab_stacks;
@@ -250,6 +263,9 @@ static stack_slab *slab_add(stack_source &source, const stack_shape &shape)
         stacks = slab_stacks_least;
     if (stacks > slab_stacks_most)
         stacks = slab_stacks_most;
+    size_t fit = slab_bytes_most / (shape.stack_bytes + shape.guard_bytes);
+    if (stacks > fit)
+        stacks = fit ? fit : 1;
     for (; stacks > 0; stacks /= 2) {
         stack_slab *slab = slab_reserve(stacks, shape);
         if (!slab)

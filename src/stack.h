@@ -19,6 +19,8 @@
 #include <cstddef>
 #include <cstdint>
 
+// guard_install: by advice, where the kernel knows that, and up to 1 MiB; else prot_none, by
+// protection. The one takes page tables for the whole guard, the other two mappings a stack.
 enum class guard_method { none, guard_install, prot_none, caller };
 
 const char *guard_method_name(guard_method method);

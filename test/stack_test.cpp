@@ -533,6 +533,57 @@ static void test_mappings_with_guard_install(void **)
     }
 }
 
+// Page tables do not grow with the size of a guard, whatever that is.
+static int enormous_guards()
+{
+    size_t before_kib = status_kib("VmPTE");
+    for (unsigned bit = 20; bit < sizeof(size_t) * 8; bit++) {
+        if ((valgrind || emulated) && bit == 28) // which keep a note of each page
+            break;
+        stack_shape shape = {65536, size_t(1) << bit, nullptr, nullptr, nullptr};
+        stack_source source = {};
+        int reason = 0;
+        if (!stack_shape_check(shape, &reason)) {
+            CHECK(reason == JOBSWITCH_E_SIZE && bit >= sizeof(size_t) * 8 - 2);
+            continue;
+        }
+        void *top = stack_take(source, shape, &reason);
+        CHECK(top || (reason == JOBSWITCH_E_NO_MEMORY && bit > 27));
+        if (top) {
+            unsigned char *low = low_of(source, top);
+            low[0] = 1;
+            for (size_t down : {size_t(1), shape.guard_bytes / 2, shape.guard_bytes})
+                CHECK(guarded(low - down));
+            CHECK(bit == 20 || source.method == guard_method::prot_none);
+        }
+        // (Eight stacks of 2^20 at once, and the tables above)
+        size_t more_kib = status_kib("VmPTE") - before_kib;
+        if (more_kib > 200 && plain) {
+            dprintf(STDERR_FILENO, "guards of 2^%u: %zu KiB of page tables\n", bit, more_kib);
+            return 1;
+        }
+        stack_source_close(source);
+    }
+    return 0;
+}
+static void test_enormous_guards(void **)
+{
+    assert_int_equal(child(enormous_guards), 0);
+}
+
+// One thread's slab leaves address space to the next.
+static void test_enormous_guards_of_many(void **)
+{
+    if (sizeof(size_t) < 8 || !plain)
+        skip_because("not as much address space");
+    stack_shape shape = shape_of(65536, size_t(1) << 38);
+    stack_source sources[40] = {};
+    for (stack_source &source : sources)
+        take(source, shape);
+    for (stack_source &source : sources)
+        stack_source_close(source);
+}
+
 static void test_mappings_budget(void **)
 {
     stack_force_method(guard_method::prot_none);
@@ -1160,6 +1211,8 @@ int main(int count, char **words)
         TEST(test_random_takes_and_gives),
         TEST(test_methods_in_one_source),
         TEST(test_mappings_with_guard_install),
+        TEST(test_enormous_guards),
+        TEST(test_enormous_guards_of_many),
         TEST(test_mappings_budget),
         TEST(test_mappings_half_of_the_system),
         TEST(test_without_mappings),

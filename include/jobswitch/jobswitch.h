@@ -125,7 +125,8 @@ typedef struct jobswitch_options {
     size_t max_jobs;     /* 0: no limit */
     size_t initial_jobs; /* made at once; at most max_jobs, unless that is 0 */
     size_t stack_bytes;  /* usable stack of a job; 0: 65536; rounded up to pages */
-    size_t guard_bytes;  /* guard below each stack, at least; 0: 16384 */
+    size_t guard_bytes;  /* guard below each stack, at least; 0: 16384; above 1 MiB
+                          * each takes two of the process's mappings */
     /* Both or neither. Where set, the stacks are the caller's, and so are
      * their guards. stack_alloc returns stack_bytes bytes, readable and
      * writable, or NULL; stack_free gets the same pointer and size back, on
