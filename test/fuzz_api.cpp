@@ -584,8 +584,6 @@ static size_t count_ready()
 // A take has found nothing.
 static void ready_rests()
 {
-    if (here->current >= 0)
-        return; // a job that runs may have been woken, and keeps its place
     NEEDS(!here->has_ready_fd || !is_readable(here->ready_fd));
 }
 
