@@ -164,6 +164,8 @@ void job_prefetch_block(const job &j)
 void job_prefetch_stack(const context *c)
 {
     auto stack = static_cast<unsigned char *>(context_stack_pointer(c));
+    if (!stack)
+        return; // no job has been there, as behind a handle that somebody made up
     __builtin_prefetch(stack);
     __builtin_prefetch(stack + 64);
 }
