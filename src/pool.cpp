@@ -128,9 +128,6 @@ static void ring_sift(pool &p)
 
 static void unpark(pool &p)
 {
-    if (!p.parked.head)
-        return;
-    ring_sift(p);
     job_list parked = p.parked;
     p.parked = {};
     while (job *j = list_pop(parked))
@@ -164,8 +161,13 @@ static bool chunk_take(pool &p, int *reason)
 
 static job *block_take(pool &p, int *reason)
 {
-    if (!p.bare.head)
+    // Looked at each time while they are few; and before there are more chunks, all.
+    constexpr size_t few = 16;
+    if (p.parked.count && (p.parked.count <= few || !p.bare.head)) {
+        if (!p.bare.head)
+            ring_sift(p);
         unpark(p);
+    }
     // (All blocks of a used chunk may be parked or retired.)
     while (!p.bare.head && chunk_take(p, reason)) {}
     return list_pop(p.bare);

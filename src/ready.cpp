@@ -135,8 +135,10 @@ static uint64_t call_begin(ready_ring &ring)
 
 static void close_left(ready_ring &ring)
 {
-    if (int after = ring.fd_left.exchange(0, std::memory_order_acq_rel))
-        event_close(after - 1);
+    for (std::atomic<int> &left : ring.fds_left)
+        if (left.load(std::memory_order_seq_cst))
+            if (int after = left.exchange(0, std::memory_order_acq_rel))
+                event_close(after - 1);
 }
 
 static void call_end(ready_ring &ring, uint64_t forks)
@@ -148,7 +150,7 @@ static void call_end(ready_ring &ring, uint64_t forks)
             return;
         next = (calls & ~calls_done_mask) | ((calls + 1) & calls_done_mask);
     } while (!ring.calls.compare_exchange_weak(calls, next, std::memory_order_seq_cst));
-    if (calls_are_done(next) && ring.fd_left.load(std::memory_order_seq_cst))
+    if (calls_are_done(next))
         close_left(ring);
 }
 
@@ -325,13 +327,16 @@ void ready_sleep(ready_ring &ring, uint64_t deadline_ns)
 void ready_close(ready_ring &ring)
 {
     const int after = ring.fd_after.load(std::memory_order_relaxed);
-    // (One that an owner before has left is still there: this one stays for the next.)
-    if (!after || ring.fd_left.load(std::memory_order_relaxed))
+    std::atomic<int> *left = ring.fds_left, *end = left + sizeof ring.fds_left / sizeof *left;
+    while (left < end && left->load(std::memory_order_relaxed))
+        left++;
+    // (All that owners before have left are still there: this one stays for the next.)
+    if (!after || left == end)
         return;
     // Either a waker counts itself first, and is seen here, or it finds no descriptor. And
     // either its end is seen here, or it sees what was left.
     ring.fd_after.store(0, std::memory_order_seq_cst);
-    ring.fd_left.store(after, std::memory_order_seq_cst);
+    left->store(after, std::memory_order_seq_cst);
     if (calls_are_done(ring.calls.load(std::memory_order_seq_cst)))
         close_left(ring);
     ring.calls_seen = calls_unknown;

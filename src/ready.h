@@ -46,7 +46,7 @@ struct ready_ring {
     std::atomic<uint64_t> calls;  // see call_owner
     std::atomic<uint32_t> asleep; // the owner waits for it to become 0
     std::atomic<int> fd_after;    // the descriptor's number + 1; 0: none
-    std::atomic<int> fd_left;     // one that a waker was inside of at ready_close; the same
+    std::atomic<int> fds_left[4]; // those that wakers were inside of at ready_close; the same
     std::atomic<std::atomic<uint64_t> *> slots[32]; // by the logarithm of their number
 
     // The owner's.

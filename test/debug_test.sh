@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     return ret != (void *)3;
 }
 END
-if ! $CC -O1 -g -Iinclude -o "$OUT/debugged" "$OUT/debugged.c" "$BUILD/libjobswitch.a" -pthread >"$OUT/log" 2>&1; then
+if ! $CC -O1 -g -DJOBSWITCH_NO_INLINE -Iinclude -o "$OUT/debugged" "$OUT/debugged.c" "$BUILD/libjobswitch.a" -pthread >"$OUT/log" 2>&1; then
     bad "build" "$OUT/log"
     exit 1
 fi

@@ -11,7 +11,7 @@ LIB=$(realpath "${LIB:-$BUILD/libjobswitch.a}")
 OUT=${OUT:-$BUILD}/doc_mutants
 rm -rf "$OUT"
 mkdir -p "$OUT/test"
-cp -r doc include README.md "$OUT"
+cp -r doc include arch README.md "$OUT"
 cp test/doc_test.sh "$OUT/test"
 cd "$OUT"
 

@@ -1165,10 +1165,10 @@ static void hold_up(const char *kinds, ending end)
         user.run([&] {
             descriptors = descriptors_open();
             if (getter && end == ending::finish) {
-                // What it made in vain was kept.
+                // What it made in vain was closed.
                 next_fd = jobswitch_get_wait_fd(next.handle);
                 fresh = next_fd >= 0 && !readable(next_fd) && descriptors_open() == 1;
-                expected = 1;
+                expected = 0;
             }
             std::vector<sleeper> more(2000);
             size_t i = 0;
