@@ -21,6 +21,7 @@
 //                       visits places spread over the call until its time is over, the places
 //                       about atomic instructions and system calls first; and a case that
 //                       finds much ends early.
+//   STEP_OPERATION=     only operations of which this is a part of the name: 'wait fd'
 //   STEP_DEADLINE_MS    after how long a thread is said to hang (default 5000)
 #pragma once
 
@@ -77,6 +78,7 @@ struct shared_page {
     bool ordered;                 // the next is known
     unsigned short order[places_most]; // in which places are visited
 
+    const char *asked;        // the last thing that a thread was asked for
     char kind[80], text[240]; // of a finding
 
     std::atomic<int> phase; // of a child that was forked in a round, and its parent
@@ -330,7 +332,7 @@ inline void await(actor &a)
 
 template <class F> inline void ask(actor &a, const char *doing, F &f)
 {
-    a.doing = doing;
+    a.doing = page->asked = doing;
     a.call = [](void *argument) { (*static_cast<F *>(argument))(); };
     a.argument = &f;
     a.came_back = false;
@@ -606,6 +608,9 @@ template <class F>
 inline void run_case(const char *operation, const char *scenario, const way &how, F round)
 {
     constexpr unsigned findings_enough = 4;
+    const char *only = getenv("STEP_OPERATION");
+    if (only && !strstr(operation, only))
+        return;
     memset(static_cast<void *>(page), 0, sizeof *page);
     const long end_ms = now_ms() + how.budget_ms;
     unsigned found_here = 0;
@@ -622,8 +627,8 @@ inline void run_case(const char *operation, const char *scenario, const way &how
             snprintf(page->kind, sizeof page->kind, "%s",
                      WTERMSIG(status) == SIGALRM ? "a wake, a clear or a fork does not return"
                                                  : "the process is killed");
-            snprintf(page->text, sizeof page->text, "by signal %d (%s)", WTERMSIG(status),
-                     strsignal(WTERMSIG(status)));
+            snprintf(page->text, sizeof page->text, "by signal %d (%s), after: %s",
+                     WTERMSIG(status), strsignal(WTERMSIG(status)), page->asked);
         }
         note_finding(operation, scenario);
         found_here++;
