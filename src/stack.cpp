@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -38,6 +37,9 @@ static constexpr size_t slab_bytes_most = SIZE_MAX / (sizeof(size_t) == 8 ? 1 <<
 // The kernel writes an entry of its page tables for each page of a guard that is made by
 // advice: 2 KiB for this much, with pages of 4 KiB.
 static constexpr size_t guard_advised_most = size_t(1) << 20;
+
+// System calls by their numbers, where the C library's function is a cancellation point: a
+// thread that has been cancelled would end in it, in the middle of what is done here.
 
 static size_t page_bytes()
 {
@@ -122,7 +124,7 @@ static bool guard_install_works()
         return false;
     munlock(page, page_bytes()); // guards and locked memory exclude each other
     bool works = madvise(page, page_bytes(), advice_guard_install) == 0 &&
-                 getrandom(page, 1, 0) == -1 && errno == EFAULT;
+                 syscall(SYS_getrandom, page, size_t(1), 0) == -1 && errno == EFAULT;
     munmap(page, page_bytes());
     return works;
 }
@@ -159,12 +161,13 @@ static size_t mappings_budget()
     size_t most = mappings_most.load(std::memory_order_relaxed);
     if (most)
         return most;
-    int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    auto fd = int(syscall(SYS_openat, AT_FDCWD, "/proc/sys/vm/max_map_count",
+                          O_RDONLY | O_CLOEXEC));
     if (fd < 0)
         return 65530 / 2; // this time: there may be a descriptor later
     char text[24] = "";
-    bool known = read(fd, text, sizeof text - 1) > 0;
-    close(fd);
+    bool known = syscall(SYS_read, fd, text, sizeof text - 1) > 0;
+    syscall(SYS_close, fd);
     most = known ? strtoul(text, nullptr, 10) / 2 : 0;
     if (most == 0)
         most = 65530 / 2;
@@ -288,7 +291,7 @@ public:
     ~adviser()
     {
         if (self >= 0)
-            close(self);
+            syscall(SYS_close, self);
     }
     bool advise(const iovec *ranges, size_t count, int advice)
     {

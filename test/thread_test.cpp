@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "jobswitch/jobswitch.h"
+#include "stack.h"
 #include "support.h"
 
 static int pause_once(void *)
@@ -562,6 +563,39 @@ static void the_shared_library_comes_late(void **)
     dlclose(loaded.handle);
 }
 
+// What makes stacks and gives their memory back, on a thread whose cancellation is pending.
+static int calls_done;
+static void *calls_while_cancelled(void *)
+{
+    pthread_cancel(pthread_self());
+    jobswitch_options options = JOBSWITCH_OPTIONS_INIT;
+    options.initial_jobs = 100;
+    options.flags = JOBSWITCH_PREFAULT;
+    calls_done += jobswitch_init_thread_with(&options);
+    calls_done += jobswitch_trim_thread(0) == 100;
+    jobswitch_cleanup_thread();
+    calls_done++;
+    pthread_testcancel();
+    return nullptr;
+}
+static void a_cancellation_waits_for_stacks(void **)
+{
+    for (guard_method method : {guard_method::none, guard_method::prot_none}) {
+        stack_force_method(method);
+        stack_force_mappings(0);
+        int fds_before = open_fds();
+        pthread_t thread;
+        void *result;
+        calls_done = 0;
+        assert_int_equal(pthread_create(&thread, nullptr, calls_while_cancelled, nullptr), 0);
+        assert_int_equal(pthread_join(thread, &result), 0);
+        assert_int_equal(calls_done, 3);
+        assert_ptr_equal(result, PTHREAD_CANCELED);
+        assert_int_equal(open_fds(), fds_before);
+    }
+    stack_force_method(guard_method::none);
+}
+
 // thread_test [PATTERN]: the tests of that name alone
 int main(int argc, char **argv)
 {
@@ -579,6 +613,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_thread_that_does_not_clean_up),
         cmocka_unit_test(destructors_that_use_jobs),
         cmocka_unit_test(cleaning_up_oneself),
+        cmocka_unit_test(a_cancellation_waits_for_stacks),
         cmocka_unit_test(the_shared_library_comes_late),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);
