@@ -114,19 +114,27 @@ static std::atomic<guard_method> method_found{guard_method::none};
 static std::atomic<size_t> mappings_most;
 static std::atomic<size_t> mappings_used;
 
-// By what it does, not by what it answers: an emulator may say yes and do
-// nothing. A system call that writes to a guarded page fails with EFAULT.
-static bool guard_install_works()
+// Whether advice makes guards, by what it does, not by what it answers: an emulator may say
+// yes and do nothing. A system call that writes to a guarded page fails with EFAULT. None:
+// this could not be found out now.
+static guard_method guard_install_try()
 {
     void *page = mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (page == MAP_FAILED)
-        return false;
+        return guard_method::none;
     munlock(page, page_bytes()); // guards and locked memory exclude each other
-    bool works = madvise(page, page_bytes(), advice_guard_install) == 0 &&
-                 syscall(SYS_getrandom, page, size_t(1), 0) == -1 && errno == EFAULT;
+    guard_method found = guard_method::none;
+    if (madvise(page, page_bytes(), advice_guard_install) != 0) {
+        if (errno == EINVAL) // no such advice
+            found = guard_method::prot_none;
+    } else if (syscall(SYS_getrandom, page, size_t(1), 0) == 1) {
+        found = guard_method::prot_none;
+    } else if (errno == EFAULT) {
+        found = guard_method::guard_install;
+    }
     munmap(page, page_bytes());
-    return works;
+    return found;
 }
 
 static guard_method method_probe()
@@ -134,12 +142,13 @@ static guard_method method_probe()
     guard_method method = method_found.load(std::memory_order_relaxed);
     if (method == guard_method::none) {
         int keep = errno;
-        method = guard_install_works() ? guard_method::guard_install
-                                       : guard_method::prot_none;
+        method = guard_install_try();
         errno = keep;
-        method_found.store(method, std::memory_order_relaxed);
+        if (method != guard_method::none)
+            method_found.store(method, std::memory_order_relaxed);
     }
-    return method;
+    // Not known: for this slab what works everywhere, and the next slab tries again.
+    return method == guard_method::none ? guard_method::prot_none : method;
 }
 
 static guard_method method_for(const stack_shape &shape)
@@ -163,14 +172,14 @@ static size_t mappings_budget()
         return most;
     auto fd = int(syscall(SYS_openat, AT_FDCWD, "/proc/sys/vm/max_map_count",
                           O_RDONLY | O_CLOEXEC));
-    if (fd < 0)
-        return 65530 / 2; // this time: there may be a descriptor later
     char text[24] = "";
-    bool known = syscall(SYS_read, fd, text, sizeof text - 1) > 0;
-    syscall(SYS_close, fd);
-    most = known ? strtoul(text, nullptr, 10) / 2 : 0;
+    if (fd >= 0) {
+        if (syscall(SYS_read, fd, text, sizeof text - 1) > 0)
+            most = strtoul(text, nullptr, 10) / 2;
+        syscall(SYS_close, fd);
+    }
     if (most == 0)
-        most = 65530 / 2;
+        return 65530 / 2; // this time: there may be a descriptor, or memory, later
     mappings_most.store(most, std::memory_order_relaxed);
     return most;
 }

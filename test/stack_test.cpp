@@ -46,6 +46,69 @@ extern "C" long sysconf(int name) noexcept
 
 static size_t page_bytes() { return size_t(sysconf(_SC_PAGESIZE)); }
 
+// ---- shortages -------------------------------------------------------------------
+
+// These stand before the C library's, too: one system call fails, by its number.
+static long failing;
+static int failing_errno, calls_before;
+static const char *limit_told; // of the system's mappings
+
+static bool fails_now(long call)
+{
+    if (failing != call || calls_before-- > 0)
+        return false;
+    failing = 0;
+    errno = failing_errno;
+    return true;
+}
+static void fail_once(long call, int error, int after = 0)
+{
+    failing = call;
+    failing_errno = error;
+    calls_before = after;
+}
+static constexpr bool can_fail = !sanitized; // whose calls these are
+#ifdef SYS_mmap2
+static constexpr long call_mmap = SYS_mmap2;
+#else
+static constexpr long call_mmap = SYS_mmap;
+#endif
+
+#if !defined(JOBSWITCH_WITH_ASAN) && !defined(JOBSWITCH_WITH_TSAN)
+template <class F> static F *real(const char *name)
+{
+    return reinterpret_cast<F *>(dlsym(RTLD_NEXT, name));
+}
+extern "C" void *mmap(void *address, size_t bytes, int rights, int flags, int fd,
+                      off_t offset) noexcept
+{
+    static auto next = real<decltype(mmap)>("mmap");
+    return fails_now(call_mmap) ? MAP_FAILED
+                                : next(address, bytes, rights, flags, fd, offset);
+}
+extern "C" int madvise(void *address, size_t bytes, int advice) noexcept
+{
+    static auto next = real<decltype(madvise)>("madvise");
+    return fails_now(SYS_madvise) ? -1 : next(address, bytes, advice);
+}
+extern "C" long syscall(long number, ...) noexcept
+{
+    static auto next = real<long(long, long, long, long, long, long, long)>("syscall");
+    long a[6];
+    va_list values;
+    va_start(values, number);
+    for (long &value : a)
+        value = va_arg(values, long);
+    va_end(values);
+    if (fails_now(number))
+        return -1;
+    long got = next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    if (number == SYS_read && limit_told && got > 0)
+        memcpy(reinterpret_cast<void *>(a[1]), limit_told, size_t(got = long(strlen(limit_told))));
+    return got;
+}
+#endif
+
 // ---- helpers -------------------------------------------------------------------
 
 // "rw-p" and the like; empty where nothing is mapped.
@@ -157,6 +220,60 @@ static void test_probe(void **)
     assert_string_equal(guard_method_name(guard_method::prot_none), "prot-none");
     assert_string_equal(guard_method_name(guard_method::caller), "caller");
     assert_string_equal(guard_method_name(guard_method::none), "none");
+}
+
+// What one call says in a shortage does not decide for ever.
+static int shortage_of_probe(long call, int error, int after)
+{
+    stack_source short_of = {}, later = {};
+    stack_shape shape = {65536, 16384, nullptr, nullptr, nullptr};
+    int reason;
+    CHECK(stack_shape_check(shape, &reason));
+    fail_once(call, error, after);
+    void *top = stack_take(short_of, shape, &reason);
+    CHECK(!failing && top);
+    CHECK(short_of.method == guard_method::prot_none);
+    CHECK(guarded(low_of(short_of, top) - 1));
+    CHECK(stack_take(later, shape, &reason));
+    CHECK(later.method == guard_method::guard_install);
+    stack_source_close(short_of);
+    stack_source_close(later);
+    return 0;
+}
+static void test_shortage_of_probe(void **)
+{
+    if (!can_fail || !kernel_installs_guards())
+        skip_because("the kernel knows no such guards, or a tool stands between");
+    // (The first of each pair is the slab's.)
+    assert_int_equal(child([] { return shortage_of_probe(call_mmap, ENOMEM, 1); }), 0);
+    assert_int_equal(child([] { return shortage_of_probe(SYS_madvise, ENOMEM, 1); }), 0);
+    assert_int_equal(child([] { return shortage_of_probe(SYS_getrandom, EINTR, 0); }), 0);
+}
+
+static int shortage_of_budget(long call, int error)
+{
+    stack_source source = {};
+    stack_shape shape = {65536, 16384, nullptr, nullptr, nullptr};
+    int reason;
+    CHECK(stack_shape_check(shape, &reason));
+    stack_force_method(guard_method::prot_none);
+    limit_told = "1000\n";
+    fail_once(call, error);
+    CHECK(stack_take(source, shape, &reason));
+    CHECK(!failing);
+    size_t taken = 1;
+    while (taken < 1000 && stack_take(source, shape, &reason))
+        taken++;
+    CHECK(taken == 1000 / 4 && reason == JOBSWITCH_E_NO_MAPPINGS);
+    stack_source_close(source);
+    return 0;
+}
+static void test_shortage_of_budget(void **)
+{
+    if (!can_fail)
+        skip_because("a tool stands between");
+    assert_int_equal(child([] { return shortage_of_budget(SYS_openat, EMFILE); }), 0);
+    assert_int_equal(child([] { return shortage_of_budget(SYS_read, ENOMEM); }), 0);
 }
 
 static void *volatile *fault_address; // shared with children
@@ -1211,6 +1328,8 @@ int main(int count, char **words)
         TEST(test_random_takes_and_gives),
         TEST(test_methods_in_one_source),
         TEST(test_mappings_with_guard_install),
+        TEST(test_shortage_of_probe),
+        TEST(test_shortage_of_budget),
         TEST(test_enormous_guards),
         TEST(test_enormous_guards_of_many),
         TEST(test_mappings_budget),
