@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "pin.h"
 #include "valgrind.h"
 
 static constexpr size_t stack_bytes_default = 65536;
@@ -882,6 +883,7 @@ pool *pool_here(int *reason)
         *reason = JOBSWITCH_E_SHADOW_STACK;
         return nullptr;
     }
+    pin_own_object(); // before it is called by the thread's end, or by fork()
     if (!make_key(reason))
         return nullptr;
     bool had_jobs;

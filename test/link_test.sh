@@ -192,6 +192,7 @@ case $MODE in
 asan | tsan | ubsan) ;;
 *)
     try "a static program" links "$CC" "$OUT/program.c" -static -Iinclude "$a" -pthread
+    same "what the linker says of it" "" "$(cat "$OUT/log")"
     try "a program that is not position-independent" links "$CC" "$OUT/program.c" -no-pie -fno-pie -Iinclude "$a" -pthread
     # C needs no C++ runtime library with the archive
     $CC -o "$OUT/program" "$OUT/program.c" -Iinclude "$a" -pthread
@@ -199,6 +200,68 @@ asan | tsan | ubsan) ;;
         "$(readelf -d "$OUT/program" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p')"
     ;;
 esac
+
+# ---- a plugin ---------------------------------------------------------------------------
+
+# It holds the archive and is closed while a thread that had jobs lives on: the thread's end
+# still finds the code.
+cat >"$OUT/plugin.c" <<'END'
+#include <jobswitch/jobswitch.h>
+static int job(void *arg) { (void)arg; jobswitch_pause_job(); return 42; }
+int run(void);
+int run(void)
+{
+    jobswitch_job *handle = NULL;
+    int ret = 0;
+    while (jobswitch_start_job(&handle, &ret, job, NULL, 0) == JOBSWITCH_PAUSE)
+        ;
+    return ret;
+}
+END
+cat >"$OUT/host.c" <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+static const char *path;
+static int bad = 1;
+static void *uses_plugin(void *arg)
+{
+    void *plugin = dlopen(path, RTLD_NOW);
+    int (*run)(void) = plugin ? (int (*)(void))dlsym(plugin, "run") : NULL;
+    (void)arg;
+    if (!run) {
+        puts(dlerror());
+        return NULL;
+    }
+    bad = run() != 42 || dlclose(plugin) || dlerror();
+    return NULL;
+}
+int main(int count, char **values)
+{
+    pthread_t thread;
+    int i;
+    path = values[count - 1];
+    for (i = 0; i < 2 && !pthread_create(&thread, NULL, uses_plugin, NULL); i++)
+        pthread_join(thread, NULL);
+    return bad;
+}
+END
+plugin() { # HOW-TO-OPEN MORE-OF-THE-PLUGIN...
+    local path=$1
+    shift
+    # shellcheck disable=SC2086
+    $CC $SANITIZE -Wall -Wextra -Werror -shared -fPIC -o "$OUT/plugin.so" "$OUT/plugin.c" -Iinclude "$@" -pthread &&
+        $CC $SANITIZE -Wall -Wextra -Werror -o "$OUT/host" "$OUT/host.c" -pthread -ldl &&
+        (cd "$OUT" && $EMULATOR ./host "$path")
+}
+if [ "$MODE" = tsan ]; then
+    skip "a sanitizer's runtime in a plugin"
+else
+    try "a plugin that holds the archive" plugin ./plugin.so "$a"
+    try "one that is found by its full path" plugin "$(cd "$OUT" && pwd)/plugin.so" "$a"
+    try "a plugin and the shared library" plugin ./plugin.so "$BUILD/libjobswitch.so" "$rpath"
+fi
 
 # ---- installed ----------------------------------------------------------------------------
 

@@ -41,11 +41,12 @@ allowed() {
     src/ready.h | src/ready.cpp) echo "$base event.h ready.h" ;;
     src/wait.h | src/wait.cpp) echo "$base lock.h event.h ready.h wait.h" ;;
     src/timer.h | src/timer.cpp) echo "$base timer.h" ;;
+    src/pin.h | src/pin.cpp) echo "pin.h" ;;
     src/local.h | src/local.cpp) echo "$base lock.h local.h" ;;
     src/arena.h | src/arena.cpp) echo "$base lock.h arena.h" ;;
     src/handle.h) echo "$base arena.h wait.h handle.h" ;;
     src/job.h | src/job.cpp | src/pool.h | src/pool.cpp)
-        echo "$base context.h stack.h wait.h timer.h local.h arena.h handle.h pool.h job.h fp_control.h dit.h" ;;
+        echo "$base context.h stack.h wait.h timer.h local.h arena.h handle.h pool.h job.h fp_control.h dit.h pin.h" ;;
     src/loop.h | src/loop.cpp) echo "jobswitch/jobswitch.h pool.h job.h loop.h" ;;
     src/api.cpp | src/entry.cpp) echo "jobswitch/jobswitch.h handle.h pool.h job.h loop.h" ;;
     src/*) echo "none: no rule for this file" ;;
