@@ -30,7 +30,8 @@ bool local_key_create(jobswitch_key *key, void (*destructor)(void *), int *reaso
            (keys[number].use % 2 || keys[number].use >= uses_most - 1))
         number++;
     if (number < local_keys_most) {
-        keys[number].destructor.store(destructor, std::memory_order_relaxed);
+        // Whoever reads it finds the number's last use ended, too.
+        keys[number].destructor.store(destructor, std::memory_order_release);
         *key = ++keys[number].use * local_keys_most + number;
     } else {
         *reason = JOBSWITCH_E_NO_KEYS;
@@ -162,6 +163,14 @@ void *local_get(const local_table &table, uint32_t place, jobswitch_key key)
     return is_there ? values->at(number).value : nullptr;
 }
 
+// NULL: there is none, or the key has been deleted. In this order: then a destructor of a
+// later use of the number comes with the end of this one.
+static auto destructor_of(jobswitch_key key) -> void (*)(void *)
+{
+    auto destructor = keys[number_of(key)].destructor.load(std::memory_order_acquire);
+    return local_key_exists(key) ? destructor : nullptr;
+}
+
 // One round over all values; false if there was nothing to do. A destructor may set
 // values, and so move the array.
 static bool destroy(local_table &table, uint32_t place)
@@ -172,8 +181,8 @@ static bool destroy(local_table &table, uint32_t place)
         if (!value)
             continue;
         table.places[place - 1]->at(i).value = nullptr;
-        auto destructor = keys[i].destructor.load(std::memory_order_relaxed);
-        if (!destructor || !local_key_exists(key))
+        auto destructor = destructor_of(key);
+        if (!destructor)
             continue;
         destructor(value);
         any = true;

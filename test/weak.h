@@ -52,13 +52,19 @@ constexpr std::memory_order failure_of(std::memory_order success)
                                                   : success;
 }
 
+// Pointers to functions are usually set before any thread runs, and then not worth a
+// scheduling point.
+inline bool functions_change = false;
+
 // Has the layout of T, so zeroed memory is a valid object, as with std::atomic.
 template <class T> class atomic {
     T value;
     using order_t = std::memory_order;
     static constexpr order_t strongest = std::memory_order_seq_cst;
-    // Function pointers: set before any thread runs, so not worth a scheduling point.
-    static constexpr bool fixed = std::is_function_v<std::remove_pointer_t<T>>;
+    static bool is_fixed()
+    {
+        return std::is_function_v<std::remove_pointer_t<T>> && !functions_change;
+    }
 
     static uint64_t bits_of(T v)
     {
@@ -94,14 +100,11 @@ public:
 
     T load(order_t order = strongest) const
     {
-        if constexpr (fixed)
-            return value;
-        else
-            return value_of(weak::load(&value, sizeof value, order));
+        return is_fixed() ? value : value_of(weak::load(&value, sizeof value, order));
     }
     void store(T v, order_t order = strongest)
     {
-        if constexpr (fixed)
+        if (is_fixed())
             value = v;
         else
             weak::store(&value, sizeof value, bits_of(v), order);
