@@ -11,7 +11,7 @@
 
 struct pool;
 
-// Woken jobs, at most so many, the oldest wake first.
+// Woken jobs, at most so many, in the order in which they came into the ring.
 size_t loop_take(pool &p, jobswitch_job **jobs, size_t max);
 // The same; where there are none, waits for one, not beyond a time of CLOCK_MONOTONIC.
 size_t loop_wait(pool &p, jobswitch_job **jobs, size_t max, uint64_t until_ns);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The ready ring: which jobs of a thread have been woken, the oldest wake first. Any
+// The ready ring: which jobs of a thread have been woken, first in, first out. Any
 // thread pushes, also in a signal handler; the owner takes. Knows no jobs: an entry is
 // a number, not 0. Its users see to it that an entry is in the ring once at most, so room
 // for each entry there can be is room enough.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The timer queue of one thread: numbers, each with a deadline, the earliest first.
+// The timer queue of one thread: numbers, each with a deadline, the earliest first; equal
+// ones in no particular order.
 // Knows no jobs. One thread's.
 #pragma once
 

@@ -87,6 +87,31 @@ static void jobs_are_taken_in_the_order_of_their_wakes(void **)
     end_all();
 }
 
+// The first wake decides, whatever comes after it; a take, or a pass over a job that is
+// woken no more, ends that.
+static void a_job_keeps_its_place_in_the_ring(void **)
+{
+    jobswitch_job *a = paused(), *b = paused(), *c = paused(), *taken[4];
+    jobswitch_wake(a);
+    jobswitch_wake(b);
+    jobswitch_clear_wake(a);
+    jobswitch_wake(c);
+    jobswitch_wake(b);
+    jobswitch_wake(a);
+    assert_int_equal(jobswitch_take_ready(taken, 1), 1);
+    assert_ptr_equal(taken[0], a);
+    jobswitch_wake(a); // behind the others now
+    jobswitch_clear_wake(b);
+    assert_int_equal(jobswitch_take_ready(taken, 1), 1);
+    assert_ptr_equal(taken[0], c);
+    jobswitch_wake(b); // passed over: behind a
+    assert_int_equal(jobswitch_take_ready(taken, 4), 2);
+    assert_ptr_equal(taken[0], a);
+    assert_ptr_equal(taken[1], b);
+    assert_int_equal(jobswitch_take_ready(taken, 4), 0);
+    end_all();
+}
+
 static void a_ring_that_grows_keeps_what_is_in_it(void **)
 {
     std::vector<jobswitch_job *> jobs, taken(1 << 14);
@@ -528,6 +553,25 @@ static void a_deadline_tells_the_loop_when(void **)
     assert_int_equal(jobswitch_next_deadline(), UINT64_MAX);
 }
 
+// Behind the wakes before the call, the earlier first; which of two equal ones is first
+// nobody says, but both come.
+static void deadlines_come_behind_earlier_wakes(void **)
+{
+    jobswitch_job *third = waiting_until(3), *first = waiting_until(1),
+                  *equal[2] = {waiting_until(2), waiting_until(2)}, *woken = paused(),
+                  *late = waiting_until(1), *taken[8];
+    jobswitch_wake(late); // before it is found that its deadline has come
+    jobswitch_wake(woken);
+    assert_int_equal(jobswitch_take_ready(taken, 8), 6);
+    assert_ptr_equal(taken[0], late);
+    assert_ptr_equal(taken[1], woken);
+    assert_ptr_equal(taken[2], first);
+    assert_true((taken[3] == equal[0] && taken[4] == equal[1]) ||
+                (taken[3] == equal[1] && taken[4] == equal[0]));
+    assert_ptr_equal(taken[5], third);
+    end_all();
+}
+
 // ---- cancelling ------------------------------------------------------------------------
 
 struct cancel_log {
@@ -939,6 +983,7 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     const CMUnitTest tests[] = {
         cmocka_unit_test_teardown(jobs_are_taken_in_the_order_of_their_wakes, teardown),
+        cmocka_unit_test_teardown(a_job_keeps_its_place_in_the_ring, teardown),
         cmocka_unit_test_teardown(a_ring_that_grows_keeps_what_is_in_it, teardown),
         cmocka_unit_test_teardown(what_is_not_to_be_taken, teardown),
         cmocka_unit_test_teardown(a_wake_before_the_pause_is_not_lost, teardown),
@@ -951,6 +996,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(wakes_of_jobs_whose_thread_has_ended, teardown),
         cmocka_unit_test_teardown(deadlines_come_in_their_order, teardown),
         cmocka_unit_test_teardown(a_deadline_tells_the_loop_when, teardown),
+        cmocka_unit_test_teardown(deadlines_come_behind_earlier_wakes, teardown),
         cmocka_unit_test_teardown(a_cancelled_job_runs_to_its_end, teardown),
         cmocka_unit_test_teardown(cancelling_among_nested_jobs, teardown),
         cmocka_unit_test_teardown(a_discarded_job_does_not_run_on, teardown),

@@ -215,8 +215,11 @@ JOBSWITCH_API void jobswitch_prefetch_job(jobswitch_job *job);
  * cleans up. Returns -1 with a reason. Signal handlers: no. */
 JOBSWITCH_API int jobswitch_get_ready_fd(void);
 
-/* Takes woken jobs of the calling thread, and those whose deadline has come, the
- * oldest wake first: at most max handles go to jobs. Their wakes are taken back, as
+/* Takes woken jobs of the calling thread, and those whose deadline has come: at most
+ * max handles go to jobs. They come in the order of their first wakes since the ring had
+ * them last: more wakes do not move a job, and jobswitch_clear_wake() leaves its place to
+ * the next one. Deadlines count as wakes by this call, the earlier first, equal ones in
+ * no particular order. Their wakes are taken back, as
  * by jobswitch_clear_wake(); what their resumes will touch begins to be loaded. Jobs
  * whose wait descriptor was asked for are told there and not here. Returns how many;
  * 0 with a reason if that is a failure. Signal handlers: no. */
