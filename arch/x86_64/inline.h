@@ -25,14 +25,18 @@
 #ifndef JOBSWITCH_INLINE_H
 #define JOBSWITCH_INLINE_H
 
-/* Not x32. There are only the functions where the code model does not reach the
- * table of addresses, and where GCC may not use the registers of SSE, MMX or x87: it
- * takes no names of registers that it may not use. */
+/* Not x32. There are only the functions
+ *  - where the code model does not reach the table of addresses;
+ *  - where the compiler may not use the registers of SSE, or GCC those of MMX or x87: it
+ *    takes no names of registers that it may not use. */
 #if defined(__x86_64__) && defined(__LP64__) && defined(__GNUC__) &&           \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__code_model_large__) &&     \
     defined(__SSE2__) &&                                                       \
     (defined(__clang__) || (defined(__MMX__) && !defined(_SOFT_FLOAT)))
 #define JOBSWITCH_STUBS 1
+
+/* Much here is of GNU C, whatever language and warnings the program is compiled with. */
+#pragma GCC system_header
 
 #ifdef __cplusplus
 extern "C" {
@@ -174,10 +178,11 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
 #define JOBSWITCH_STUB_FORM JOBSWITCH_STUB_SAVE_RBX, JOBSWITCH_STUB_ARRIVE_RBX
 #define JOBSWITCH_STUB_START_BODY "jobswitch_inline_start_rbx"
 #define JOBSWITCH_STUB_COMPILER
-/* It wants a register for a flag, too, and in such a frame none is left here. */
+/* It wants a register for a flag, too, and in such a frame none is left here. (In Intel's
+ * syntax it drops the mark of an immediate.) */
 #define JOBSWITCH_STUB_FLAG(condition, variable)
 #define JOBSWITCH_STUB_FLAG_ANSWER(condition, answer)                          \
-    "\tmovl\t$" answer ", %%ecx\n"                                             \
+    "\tleal\t" answer ", %%ecx\n"                                              \
     "\tcmov" condition "l\t%%ecx, %%eax\n"
 #else
 #define JOBSWITCH_STUB_FORM JOBSWITCH_STUB_SAVE, JOBSWITCH_STUB_ARRIVE
@@ -217,7 +222,7 @@ __attribute__((visibility("default"))) void jobswitch_inline_pause_rbx(void);
         "st(6)", "st(7)", "mm0", "mm1", "mm2", "mm3", "mm4", "mm5", "mm6",     \
         "mm7" JOBSWITCH_STUB_AVX512 JOBSWITCH_STUB_APX
 
-/* In a function whose attribute alone brings AVX-512, GCC prefers a mask register to rbx
+/* In a function whose attribute alone brings AVX-512, GCC prefers a mask register to rdx
  * here; in all others it has none, and nothing comes of this. */
 JOBSWITCH_INLINE void jobswitch_stub_check(void)
 {
@@ -225,13 +230,17 @@ JOBSWITCH_INLINE void jobswitch_stub_check(void)
     unsigned short mask;
 
     __asm__ volatile(
-        ".ifnc \"%k0\", \"{%%|}ebx\"\n"
+        ".ifnc \"%k0\", \"{%%|}edx\"\n"
         "\t.error \"jobswitch.h: this function has AVX-512, and its file has "
         "not: compile the file with -mavx512f, or define JOBSWITCH_NO_INLINE\"\n"
         "\t.endif"
-        : "=k,???b"(mask));
+        : "=k,???d"(mask));
 #endif
 }
+
+/* The text is the same where the compiler writes Intel's. */
+#define JOBSWITCH_STUB_BEGIN "{|.att_syntax prefix\n}"
+#define JOBSWITCH_STUB_END "{|\t.intel_syntax noprefix\n}"
 
 /* The function jobswitch_start_job itself, for its inlined form. Where Clang sees a
  * function of that name called there, it drops the inlined form, or takes the call for
@@ -242,59 +251,71 @@ JOBSWITCH_INLINE int (*jobswitch_stub_function(void))(jobswitch_job **, int *,
 {
     int (*function)(jobswitch_job **, int *, int (*)(void *), void *, size_t);
 
-    __asm__("movq\tjobswitch_start_job@GOTPCREL(%%rip), %0" : "=r"(function));
+    __asm__(JOBSWITCH_STUB_BEGIN
+            "\tmovq\tjobswitch_start_job@GOTPCREL(%%rip), %%rax\n" JOBSWITCH_STUB_END
+            : "=a"(function));
     return function;
 }
 
-/* The answer; *payload is the handle with JOBSWITCH_PAUSE, what the job returned
- * with JOBSWITCH_FINISH. Jumps are much of what a switch costs: a job that is
+/* What comes with an answer: the handle with JOBSWITCH_PAUSE, what the job returned with
+ * JOBSWITCH_FINISH. */
+union jobswitch_stub_payload {
+    uintptr_t word;
+    jobswitch_job *handle;
+    int ret;
+};
+
+/* The answer. Jumps are much of what a switch costs: a job that is
  * resumed is expected to pause again, and a pause to be resumed, so that those take
  * none here. */
 JOBSWITCH_INLINE int
 jobswitch_stub_start(int (*func)(void *), const void *args, size_t size,
-                     uintptr_t *payload)
+                     union jobswitch_stub_payload *payload)
 {
-    uintptr_t answer;
+    int answer;
     int paused = 0;
 
     jobswitch_stub_check();
-    __asm__ volatile(JOBSWITCH_STUB_START(JOBSWITCH_STUB_START_BODY)
-                     JOBSWITCH_STUB_FLAG_ANSWER("c", "2")
+    __asm__ volatile(JOBSWITCH_STUB_BEGIN
+                     JOBSWITCH_STUB_START(JOBSWITCH_STUB_START_BODY)
+                     JOBSWITCH_STUB_FLAG_ANSWER("c", "2") JOBSWITCH_STUB_END
                      : JOBSWITCH_STUB_FLAG("c", paused) "=&a"(answer),
-                       "=&d"(*payload), "+S"(func), "+D"(args), "+c"(size)
+                       "=&d"(payload->word), "+S"(func), "+D"(args), "+c"(size)
                      :
                      : JOBSWITCH_STUB_CLOBBERS);
-    return paused ? JOBSWITCH_PAUSE : (int)answer;
+    return paused ? JOBSWITCH_PAUSE : answer;
 }
 
 JOBSWITCH_INLINE int
-jobswitch_stub_resume(jobswitch_job *handle, uintptr_t *payload)
+jobswitch_stub_resume(jobswitch_job *handle, union jobswitch_stub_payload *payload)
 {
-    uintptr_t answer;
+    int answer;
     int paused = 0;
 
     jobswitch_stub_check();
-    __asm__ volatile(JOBSWITCH_STUB(JOBSWITCH_STUB_RESUME, JOBSWITCH_STUB_FORM)
-                     JOBSWITCH_STUB_FLAG_ANSWER("c", "2")
+    __asm__ volatile(JOBSWITCH_STUB_BEGIN
+                     JOBSWITCH_STUB(JOBSWITCH_STUB_RESUME, JOBSWITCH_STUB_FORM)
+                     JOBSWITCH_STUB_FLAG_ANSWER("c", "2") JOBSWITCH_STUB_END
                      : JOBSWITCH_STUB_FLAG("c", paused) "=&a"(answer),
-                       "=&d"(*payload), "+D"(handle)
+                       "=&d"(payload->word), "+D"(handle)
                      :
                      : "rsi", "rcx", JOBSWITCH_STUB_CLOBBERS);
-    return __builtin_expect(paused, 1) ? JOBSWITCH_PAUSE : (int)answer;
+    return __builtin_expect(paused, 1) ? JOBSWITCH_PAUSE : answer;
 }
 
 JOBSWITCH_INLINE int jobswitch_stub_pause(void)
 {
-    uintptr_t answer;
+    int answer;
     int resumed = 0;
 
     jobswitch_stub_check();
-    __asm__ volatile(JOBSWITCH_STUB(JOBSWITCH_STUB_PAUSE, JOBSWITCH_STUB_FORM)
-                     JOBSWITCH_STUB_FLAG_ANSWER("z", "1")
+    __asm__ volatile(JOBSWITCH_STUB_BEGIN
+                     JOBSWITCH_STUB(JOBSWITCH_STUB_PAUSE, JOBSWITCH_STUB_FORM)
+                     JOBSWITCH_STUB_FLAG_ANSWER("z", "1") JOBSWITCH_STUB_END
                      : JOBSWITCH_STUB_FLAG("z", resumed) "=&a"(answer)
                      :
                      : "rdx", "rdi", "rsi", "rcx", JOBSWITCH_STUB_CLOBBERS);
-    return __builtin_expect(resumed, 1) ? 1 : (int)answer;
+    return __builtin_expect(resumed, 1) ? 1 : answer;
 }
 
 #endif

@@ -384,7 +384,7 @@ JOBSWITCH_INLINE int jobswitch_start_job(jobswitch_job **job, int *ret,
                                          int (*func)(void *), void *args,
                                          size_t size)
 {
-    uintptr_t payload;
+    union jobswitch_stub_payload payload;
     int answer;
 
     if (!job || !ret)
@@ -393,15 +393,15 @@ JOBSWITCH_INLINE int jobswitch_start_job(jobswitch_job **job, int *ret,
         answer = jobswitch_stub_resume(*job, &payload);
         if (answer == JOBSWITCH_FINISH) {
             *job = NULL;
-            *ret = (int)payload;
+            *ret = payload.ret;
         }
     } else {
         answer = jobswitch_stub_start(func, args, size, &payload);
         if (answer == JOBSWITCH_PAUSE) {
-            *job = (jobswitch_job *)payload;
+            *job = payload.handle;
         } else if (answer == JOBSWITCH_FINISH) {
             *job = NULL;
-            *ret = (int)payload;
+            *ret = payload.ret;
         }
     }
     return answer;
