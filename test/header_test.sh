@@ -121,4 +121,27 @@ for c in gcc clang; do
     done
 done
 
+# Tiles of AMX in variables, which only clang has. (Looked at, as few CPUs have them.)
+if command -v clang >/dev/null && knows clang -mamx-tile; then
+    built functions clang -O2 -mamx-tile
+    cat >"$OUT/tile.c" <<'END'
+#include <immintrin.h>
+#include <jobswitch/jobswitch.h>
+void keeps(const void *from, void *to)
+{
+    __tile1024i tile = {16, 64};
+    __tile_loadd(&tile, from, 64);
+    jobswitch_pause_job();
+    __tile_stored(to, 64, tile);
+}
+END
+    clang -O2 -mamx-tile -mamx-int8 -Iinclude -S -o - "$OUT/tile.c" |
+        grep -oE 'ldtilecfg|tileloadd|call.*jobswitch_pause_job|tilestored' | sed 's/call.*/call/' | tr '\n' ' ' >"$OUT/tile"
+    same "a tile is spilled, configured again after the call, and loaded" \
+        "ldtilecfg tileloadd tilestored call ldtilecfg tileloadd tilestored " "$(cat "$OUT/tile")"
+fi
+if command -v gcc >/dev/null && knows gcc -mamx-tile; then
+    built stubs gcc -O2 -mamx-tile
+fi
+
 finish

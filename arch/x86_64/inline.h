@@ -28,11 +28,14 @@
 /* Not x32. There are only the functions
  *  - where the code model does not reach the table of addresses;
  *  - where the compiler may not use the registers of SSE, or GCC those of MMX or x87: it
- *    takes no names of registers that it may not use. */
+ *    takes no names of registers that it may not use;
+ *  - where Clang may keep tiles (AMX) in variables: it spills them for an asm statement
+ *    that gives up tmm0 to tmm7, and loads their configuration again after calls only. */
 #if defined(__x86_64__) && defined(__LP64__) && defined(__GNUC__) &&           \
     defined(__GCC_ASM_FLAG_OUTPUTS__) && !defined(__code_model_large__) &&     \
     defined(__SSE2__) &&                                                       \
-    (defined(__clang__) || (defined(__MMX__) && !defined(_SOFT_FLOAT)))
+    (defined(__clang__) ? !defined(__AMX_TILE__) && !defined(__AMXTILE__)      \
+                        : defined(__MMX__) && !defined(_SOFT_FLOAT))
 #define JOBSWITCH_STUBS 1
 
 /* Much here is of GNU C, whatever language and warnings the program is compiled with. */
