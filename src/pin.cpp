@@ -6,9 +6,10 @@
 #include <dlfcn.h>
 #include <sys/auxv.h>
 
-// Weak: a static program has no loader and needs none, nor the linker's warning about one.
+// Weak: a static program has no loader and needs none. For the same reason dlopen is looked
+// up by name: the linker warns of each static program that refers to it.
 #pragma weak dladdr
-#pragma weak dlopen
+#pragma weak dlsym
 
 // The program's headers lie at its beginning, and it stays anyhow.
 static bool is_program(const void *object)
@@ -22,9 +23,12 @@ void pin_own_object()
     if (pinned.load(std::memory_order_relaxed))
         return;
     Dl_info own;
-    if (dladdr && dlopen && dladdr(reinterpret_cast<void *>(&pin_own_object), &own) &&
-        !is_program(own.dli_fbase))
+    if (dladdr && dlsym && dladdr(reinterpret_cast<void *>(&pin_own_object), &own) &&
+        !is_program(own.dli_fbase)) {
+        auto *open = reinterpret_cast<decltype(&dlopen)>(dlsym(RTLD_DEFAULT, "dlopen"));
         // Never closed. It is loaded, so it is found by the name it was loaded by.
-        (void)!dlopen(own.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+        if (open)
+            open(own.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    }
     pinned.store(true, std::memory_order_relaxed);
 }
