@@ -344,9 +344,7 @@ shared-tests := beside_openssl plugin
 # With the drop-in. (libssl is there for this machine's CPU and its C library.)
 openssl-tests := openssl_api openssl_tls
 drop-in-tests := openssl_alone openssl_fork $(openssl-tests)
-# (weak_memory_test is not part of it yet: its model of the system does not know all calls
-# that the ready ring makes today.)
-test-sources := $(filter-out test/weak_memory_test.cpp,$(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp)))
+test-sources := $(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp))
 ifneq ($(cross)$(LIBC),)
 test-sources := $(filter-out $(openssl-tests:%=test/%_test.cpp),$(test-sources))
 endif
@@ -383,7 +381,7 @@ libs-step := -Wl,-z,now
 libs-step_cancel := $(libs-step)
 libs-step_fork := $(libs-step)
 # It runs these themselves, with a model of memory.
-weak-objects := $(patsubst %,$(BUILD)/test/weak/%.cpp.o,lock event ready wait)
+weak-objects := $(patsubst %,$(BUILD)/test/weak/%.cpp.o,event ready wait)
 $(weak-objects): $(BUILD)/test/weak/%.cpp.o: src/%.cpp test/weak.h $(again)
 	$(call say,CXX,$< with a model of memory)
 	$(Q)mkdir -p $(@D)

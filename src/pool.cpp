@@ -775,8 +775,15 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
         here.arena_mask = 0;
     }
     p->here = &here;
-    p->thread_id = own_thread_id();
     p->in_use = true;
+    // From here on a forked child finds the record. The id it stores there must not be
+    // overwritten by the parent's, where a signal handler forks in between.
+    int id;
+    do {
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+        id = p->thread_id = own_thread_id();
+        std::atomic_signal_fence(std::memory_order_seq_cst);
+    } while (own_thread_id() != id);
     return p;
 }
 

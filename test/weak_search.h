@@ -84,6 +84,7 @@ struct plan {
     void (*end)();   // checks the memory when no thread can run any more
     void *memory;    // all memory that threads share, but for mappings
     size_t bytes;
+    void (*enter)(int number) = nullptr; // a thread goes on: sets its thread-local variables
 };
 
 struct limits {
@@ -398,6 +399,12 @@ inline bool is_enabled(int number)
     return false;
 }
 
+inline void enter()
+{
+    if (m.what->enter)
+        m.what->enter(m.running);
+}
+
 inline void go_to(int number)
 {
     thread &from = m.threads[m.running], &to = m.threads[number];
@@ -416,6 +423,7 @@ inline void go_to(int number)
         return;
     from.kept_errno = errno;
     m.running = number;
+    enter();
     context_switch(&from.ctx, &to.ctx, {});
     errno = from.kept_errno;
 }
@@ -1143,6 +1151,7 @@ inline void run(const beginning &b)
     m.running = enabled[choose(count)];
     thread &first = m.threads[m.running];
     first.begun = first.chosen = true;
+    enter();
     context_switch(&m.home, &first.ctx, {});
 }
 
