@@ -301,6 +301,7 @@ struct owner {
     int ready_fd;
     unsigned depth; // of jobs that wait for others
     unsigned turns;
+    std::atomic<int> unwinds;
     bool cancels_all;
     bool has_limit;
     int returned; // by the job that ended last
@@ -430,7 +431,9 @@ static void job_cancel(owner &o, uint32_t place)
     jobswitch_job *handle = r.handle.load(std::memory_order_relaxed);
     int ret;
     r.cancelled = true;
+    o.unwinds++;
     int answer = jobswitch_cancel_job(&handle, &ret);
+    o.unwinds--;
     NEEDS(answer == JOBSWITCH_FINISH && ret == o.returned && !handle);
     count(counts.cancels);
 }
@@ -886,7 +889,9 @@ static void owner_leave(owner &o, leaving how)
         o.cancels_all = true;
         size_t there = o.places.size();
         uint64_t before = o.finished;
+        o.unwinds++;
         size_t ended = jobswitch_cancel_all();
+        o.unwinds--;
         NEEDS(ended == there && o.finished == before + there && o.places.empty());
         count(counts.cancels, ended);
     }
@@ -901,18 +906,20 @@ static _Unwind_Reason_Code count_frame(_Unwind_Context *, void *number)
     return ++*static_cast<unsigned *>(number) < 2000 ? _URC_NO_REASON : _URC_END_OF_STACK;
 }
 
+// Counts what cancels this thread, or a job on it. While the unwinder goes from frame to
+// frame, there is no way through its own.
+static thread_local const std::atomic<int> *unwinding;
+
 // A backtrace, and now and then a wake.
 static void profile_handler(int)
 {
     static thread_local uint64_t turn;
-    int keep = errno, cancel_state;
-    // The C library lets a cancellation act at once, anywhere, while a cancellation point such
-    // as poll() waits; and that is what the handler may have interrupted. See
-    // jobswitch_wake(3).
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
+    int keep = errno;
     unsigned frames = 0;
-    _Unwind_Backtrace(count_frame, &frames);
-    NEEDS(frames > 0 && frames < 2000);
+    if (!*unwinding) {
+        _Unwind_Backtrace(count_frame, &frames);
+        NEEDS(frames > 0 && frames < 2000);
+    }
     jobswitch_job *self = jobswitch_get_current_job();
     NEEDS(!self == !jobswitch_in_job());
     turn++;
@@ -925,7 +932,6 @@ static void profile_handler(int)
     }
     count(counts.signals);
     count(counts.frames, frames);
-    pthread_setcancelstate(cancel_state, nullptr);
     errno = keep;
 }
 
@@ -934,10 +940,11 @@ struct profile {
     timer_t timer;
     bool runs = false;
 
-    explicit profile(bool wanted)
+    profile(bool wanted, const std::atomic<int> &unwinds)
     {
         if (!wanted)
             return;
+        unwinding = &unwinds;
         sigevent to = {};
         to.sigev_notify = SIGEV_THREAD_ID;
         to.sigev_signo = SIGPROF;
@@ -1062,7 +1069,7 @@ static void *owner_main(void *arg)
 {
     owner &o = *static_cast<owner *>(arg);
     owner_end end = {o};
-    profile timer(has(signals));
+    profile timer(has(signals), o.unwinds);
     owner_open(o);
     uint32_t answered = UINT32_MAX;
     for (;;) {
@@ -1097,6 +1104,7 @@ struct waker {
     bool exists;
     dice random;
     std::atomic<const char *> at;
+    std::atomic<int> unwinds;
     std::atomic<bool> leave;
 };
 static waker wakers[wakers_most];
@@ -1137,7 +1145,7 @@ static void waker_asks(waker &w)
 static void *waker_main(void *arg)
 {
     waker &w = *static_cast<waker *>(arg);
-    profile timer(has(signals));
+    profile timer(has(signals), w.unwinds);
     while (!wakers_stop && !w.leave) {
         unsigned style = plan.calm ? 2 : plan.rushes ? 0 : w.random.below(3);
         w.at = "wakes";
@@ -1211,6 +1219,7 @@ static void owner_create(owner &o)
     o.leave = leaving::no;
     o.fork_wanted = fork_from::nowhere;
     o.at = "begins";
+    o.unwinds = 0;
     o.answered = UINT32_MAX;
     o.exists = true;
     thread_create(o.thread, owner_main, &o);
@@ -1219,6 +1228,7 @@ static void owner_create(owner &o)
 static void owner_end_now(owner &o, bool cancels)
 {
     if (cancels) {
+        o.unwinds++;
         pthread_cancel(o.thread);
     } else {
         static constexpr leaving ways[] = {leaving::by_cancelling, leaving::by_cleaning_up,
@@ -1234,6 +1244,7 @@ static void waker_create(waker &w)
 {
     w.random = {fate.next()};
     w.leave = false;
+    w.unwinds = 0;
     w.at = "begins";
     w.exists = true;
     thread_create(w.thread, waker_main, &w);
@@ -1241,8 +1252,10 @@ static void waker_create(waker &w)
 
 static void waker_end_now(waker &w, bool cancels)
 {
-    if (cancels)
+    if (cancels) {
+        w.unwinds++;
         pthread_cancel(w.thread);
+    }
     w.leave = true;
     thread_join(w.thread, cancels, "a waker has not ended");
     w.exists = false;
@@ -1437,6 +1450,10 @@ int main(int argc, char **argv)
     struct sigaction action = {};
     action.sa_handler = profile_handler;
     action.sa_flags = SA_RESTART;
+    // The C library's signal is in this mask as well, which sigfillset() would leave out. It
+    // lets a cancellation act at once, anywhere, while a cancellation point such as poll()
+    // waits, and that is what the handler may have interrupted. See jobswitch_wake(3).
+    memset(&action.sa_mask, 0xff, sizeof action.sa_mask);
     sigaction(SIGPROF, &action, nullptr);
     unsigned frames = 0;
     _Unwind_Backtrace(count_frame, &frames); // loads what it needs
