@@ -2,7 +2,7 @@
 //
 // What an event loop does with its jobs: the ready ring, deadlines, cancelling, and
 // what jobs keep. How wakers and the owner of a ring go past each other, in every order,
-// is test/ready_model_test.cpp's.
+// is test/weak_memory_test.cpp's.
 //
 // Nothing is asserted on a job's stack or on another thread: it is counted there and
 // asserted after. TEST_SCALE divides numbers of rounds.
