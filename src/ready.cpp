@@ -178,6 +178,14 @@ static int descriptor_of(const ready_ring &ring)
 
 // ---- pushing ---------------------------------------------------------------------
 
+void ready_prefetch(const ready_ring &ring)
+{
+    __builtin_prefetch(&ring.tail, 1);
+    uint64_t tail = ring.tail.load(std::memory_order_acquire);
+    if (unsigned capacity = capacity_of(tail))
+        __builtin_prefetch(&slot_of(ring, capacity, tail & position_mask), 1);
+}
+
 // False: the owner has gone past that ticket.
 static bool publish(ready_ring &ring, uint64_t ticket, uint32_t entry)
 {

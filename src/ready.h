@@ -60,6 +60,8 @@ struct ready_ring {
 // Makes room for so many entries, at least. False with a reason, and nothing changed.
 bool ready_reserve(ready_ring &ring, size_t entries, int *reason);
 
+// Asks the processor for what the next push changes. Any thread.
+void ready_prefetch(const ready_ring &ring);
 // Any thread; errno is kept.
 void ready_push(ready_ring &ring, uint32_t entry);
 

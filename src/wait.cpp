@@ -221,6 +221,9 @@ static void unpin(wait_state &state, wait_cache &cache, uint64_t pinned, uint64_
 
 bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32_t entry)
 {
+    // All that the owner's processor may have is asked for at once, not one after the other.
+    __builtin_prefetch(&state.word, 1);
+    ready_prefetch(owner.ready);
     uint64_t word = state.word.load(std::memory_order_acquire);
     uint64_t next;
     do {
