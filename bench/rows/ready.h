@@ -21,7 +21,8 @@ constexpr Row row_ready = {
     .group = "wake",
     .unit = "ns a wake (2 switches)",
     .note = "A thread on another CPU (which may be the same core's other half) wakes each of "
-            "so many paused jobs, in random order and as fast as it can; this one resumes "
+            "so many paused jobs, in random order and as fast as it can (wakers=8: eight of them, "
+            "each its share); this one resumes "
             "them as they come, until each has run and paused again. how=ring: by the "
             "runtime's queue of woken jobs. how=epoll: by a descriptor each, which epoll "
             "tells of (level-triggered, 256 events a call): unmarked, then resumed. This "
@@ -40,28 +41,36 @@ template <typename R> struct Ready {
     std::vector<Job *> order;            // of the wakes
     std::vector<Waiter<R>> epoll_order;  // the same, with descriptors
     const bool ring;
+    const size_t wakers_count;
     int passes = 0;
-    std::thread waker;
+    std::vector<std::thread> wakers; // each wakes its share
     alignas(64) std::atomic<int> asked = 0; // passes; below 0: it is over
 
-    Ready(size_t count, bool with_ring) : jobs(count), ring(with_ring) {}
+    Ready(size_t count, bool with_ring, size_t with_wakers)
+        : jobs(count), ring(with_ring), wakers_count(with_wakers)
+    {
+    }
 
-    void wake_all(int cpu)
+    void wake_share(int cpu, size_t number)
     {
         process_pin_thread(cpu);
+        const size_t count = jobs.jobs.size();
+        const size_t first = count * number / wakers_count;
+        const size_t end = count * (number + 1) / wakers_count;
         for (int done = 0;; done++) {
             int now;
-            while ((now = asked.load(std::memory_order_acquire)) == done) {
-            }
+            while ((now = asked.load(std::memory_order_acquire)) == done)
+                if (wakers_count > 1)
+                    sched_yield(); // they share a CPU
             if (now < 0)
                 return;
-            if constexpr (R::HAS_READY)
-                if (ring)
-                    for (Job *const job : order)
-                        R::wake(job);
-            if (!ring)
-                for (const Waiter<R> &waiter : epoll_order)
-                    waiter.wake();
+            for (size_t i = first; i < end; i++) {
+                if constexpr (R::HAS_READY)
+                    if (ring)
+                        R::wake(order[i]);
+                if (!ring)
+                    epoll_order[i].wake();
+            }
         }
     }
 
@@ -74,10 +83,9 @@ template <typename R> struct Ready {
         if (!ring)
             if (const char *const failure = waiters.open(jobs.jobs))
                 return failure;
-        const std::vector<int> cpus = environment_cpus();
-        const auto other = std::find_if(cpus.begin(), cpus.end(),
-                                        [](int cpu) { return cpu != sched_getcpu(); });
-        if (other == cpus.end())
+        std::vector<int> cpus = environment_cpus();
+        std::erase(cpus, sched_getcpu());
+        if (cpus.empty())
             return "there is no other CPU";
         uint64_t seed = 1;
         order = jobs.jobs;
@@ -85,10 +93,11 @@ template <typename R> struct Ready {
         epoll_order = waiters.all;
         seed = 1;
         crowd_shuffle(epoll_order.data(), epoll_order.size(), seed);
-        waker = std::thread(&Ready::wake_all, this, *other);
+        for (size_t i = 0; i < wakers_count; i++)
+            wakers.emplace_back(&Ready::wake_share, this, cpus[i % cpus.size()], i);
         const char *const failure = run(WARM_PASSES * jobs.jobs.size()).failure;
         if (failure)
-            stop_waker();
+            stop_wakers();
         return failure;
     }
 
@@ -132,10 +141,12 @@ template <typename R> struct Ready {
         return 0;
     }
 
-    void stop_waker()
+    void stop_wakers()
     {
         asked.store(-1, std::memory_order_release);
-        waker.join();
+        for (std::thread &waker : wakers)
+            waker.join();
+        wakers.clear();
     }
 
     Batch run(uint64_t operations)
@@ -154,7 +165,7 @@ template <typename R> struct Ready {
 
     const char *close()
     {
-        stop_waker();
+        stop_wakers();
         if (!ring)
             waiters.close();
         if (const char *const failure = jobs.finish(passes))
@@ -168,30 +179,40 @@ template <typename R> struct Ready {
             return; // all but the switch is the kernel's
         const size_t most = scale.of<size_t>(100, 10000, 100000);
         for (const size_t count : {100, 10000, 100000})
-            for (const bool ring : {true, false}) {
-                if (count > most || (ring && !R::HAS_READY) || (!ring && count > 10000))
-                    continue;
-                Cell cell;
-                cell.peer = R::NAME;
-                cell.params = {{"how", ring ? "ring" : "epoll"},
-                               {"jobs", std::to_string(count)}};
-                if constexpr (R::NO_CROWD == nullptr) {
-                    const auto ready = std::make_shared<Ready>(count, ring);
-                    cell.open = [ready] { return ready->open(); };
-                    cell.run = [ready](uint64_t operations) { return ready->run(operations); };
-                    cell.close = [ready] { return ready->close(); };
-                }
-                cell.reason = R::reason;
-                cell.quantum = count;
-                cell.own_process = true; // its other thread asks without end
-                cell.rounds = count >= 10000 ? 5 : scale.of(1, 5, 10);
-                cell.processes = scale.of(1, 3, 5);
-                cell.memory_bytes = count * CROWD_BYTES_PER_JOB;
-                cell.unavailable = environment_cpus().size() < 2
-                                       ? "needs a second CPU"
-                                       : Waiters<R>::unavailable(ring ? 0 : count);
-                out.push_back(std::move(cell));
-            }
+            for (const bool ring : {true, false})
+                if (count <= most && (ring ? R::HAS_READY : count <= 10000))
+                    add_cell(scale, out, count, ring, 1);
+        // Bursts of all sizes, and several wakers.
+        for (const size_t wakers : {1, 2, 8})
+            for (const size_t count : {1, 64, 1000, 100000})
+                if (R::HAS_READY && scale.of(count == 64, false, true) && wakers <= count &&
+                    (wakers > 1 || count <= 1000))
+                    add_cell(scale, out, count, true, wakers);
+    }
+
+    static void add_cell(const Scale &scale, std::vector<Cell> &out, size_t count, bool ring,
+                         size_t wakers)
+    {
+        Cell cell;
+        cell.peer = R::NAME;
+        cell.params = {{"how", ring ? "ring" : "epoll"}, {"jobs", std::to_string(count)}};
+        if (wakers > 1)
+            cell.params.push_back({"wakers", std::to_string(wakers)});
+        if constexpr (R::NO_CROWD == nullptr) {
+            const auto ready = std::make_shared<Ready>(count, ring, wakers);
+            cell.open = [ready] { return ready->open(); };
+            cell.run = [ready](uint64_t operations) { return ready->run(operations); };
+            cell.close = [ready] { return ready->close(); };
+        }
+        cell.reason = R::reason;
+        cell.quantum = count;
+        cell.own_process = true; // its other thread asks without end
+        cell.rounds = count >= 10000 ? 5 : scale.of(1, 5, 10);
+        cell.processes = scale.of(1, 3, 5);
+        cell.memory_bytes = count * CROWD_BYTES_PER_JOB;
+        cell.unavailable = environment_cpus().size() < 2 ? "needs a second CPU"
+                                                         : Waiters<R>::unavailable(ring ? 0 : count);
+        out.push_back(std::move(cell));
     }
 };
 
