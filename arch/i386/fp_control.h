@@ -8,12 +8,24 @@
 #ifndef JS_FP_CONTROL_H
 #define JS_FP_CONTROL_H
 
+#include <atomic>
+#include <cpuid.h>
 #include <cstdint>
-#include <sys/auxv.h>
 
 /* As CPUID has it (leaf 1, edx): who compiled this for an older CPU may run beside code
- * that uses SSE. */
-inline bool fp_control_has_mxcsr() { return getauxval(AT_HWCAP) & 1ul << 25; }
+ * that uses SSE. (Not from getauxval(): in AT_HWCAP, glibc has bits of its own on this
+ * CPU.) Asked once, for a virtual machine leaves to its host for it. */
+inline bool fp_control_has_mxcsr()
+{
+    static std::atomic<int> answer; /* 0: not asked yet */
+    int known = answer.load(std::memory_order_relaxed);
+    if (!known) {
+        unsigned eax, ebx, ecx, edx;
+        known = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && edx & bit_SSE ? 1 : -1;
+        answer.store(known, std::memory_order_relaxed);
+    }
+    return known > 0;
+}
 
 inline uint64_t fp_control_read()
 {
