@@ -6,10 +6,10 @@
 // that a function must preserve, the stack pointer and the address to go on
 // at. Nobody but arch/<cpu>/ knows where in a context a register lies.
 //
-// A port leaves alone, deliberately: the FP control words (they belong to the
-// thread, and carrying them doubles the price), errno, the signal mask. For jobs
-// that are to keep the first, arch/<cpu>/fp_control.h reads and writes them. (And for a
-// mode that all jobs are to keep, where a CPU has one, dit.h.)
+// A port leaves alone, deliberately: the FP control words and the flags of exceptions
+// (they belong to the thread, and carrying them doubles the price), errno, the signal
+// mask. For jobs that are to keep the first two, arch/<cpu>/fp_control.h reads and writes
+// them. (And for a mode that all jobs are to keep, where a CPU has one, dit.h.)
 //
 // A port may also bring the two functions of entry.cpp as one assembly file,
 // which reads control blocks at the offsets of layout.h. It then handles the

@@ -64,7 +64,7 @@ inline constexpr uint32_t gate_waiting = 1u << 28;   // for a job that it starte
 inline constexpr uint32_t gate_secret = JS_GATE_SECRET; // as the key says
 inline constexpr uint32_t gate_first = JS_GATE_FIRST;   // it has not paused yet
 inline constexpr uint32_t gate_cancelled = 1u << 25;    // no pause is one any more
-inline constexpr uint32_t gate_fp = 1u << 24;           // it keeps its FP control words
+inline constexpr uint32_t gate_fp = 1u << 24;           // it keeps its FP environment
 inline constexpr uint32_t gate_queue = 1u << 23;        // its pause puts it into the ready ring
 inline constexpr uint32_t gate_blocks = gate_queue - 1;
 static_assert(gate_cancelled < gate_first);

@@ -1,12 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JOBSWITCH_FP_ENVIRONMENT: whose ways to round and whose traps are in force, and that
-// nothing of it is touched where it was not asked for. And the one mode beside that is
-// always a job's own.
+// JOBSWITCH_FP_ENVIRONMENT: whose ways to round and whose traps are in force, whose flags
+// are seen, and that nothing of it is touched where it was not asked for. And the one mode
+// beside that is always a job's own.
 #include <cfenv>
+#include <csetjmp>
+#include <csignal>
+#include <limits>
 
 #include "jobswitch/jobswitch.h"
 #include "support.h"
+
+// On i386, double arithmetic is the x87's, too, unless the compiler is told otherwise.
+#ifdef __i386__
+#ifdef __clang__
+#define DOUBLE_BY_SSE [[gnu::target("sse2")]]
+#else
+#define DOUBLE_BY_SSE [[gnu::target("sse2,fpmath=sse")]]
+#endif
+#else
+#define DOUBLE_BY_SSE
+#endif
 
 static void open_pool(bool keeps)
 {
@@ -24,7 +38,7 @@ static int teardown(void **)
 }
 
 // As arithmetic has it, which is what the control words are for.
-static int rounding_in_force()
+DOUBLE_BY_SSE static int rounding_in_force()
 {
     volatile double one = 1, three = 3, minus = -1;
     volatile double up = one / three, down = minus / three; // no more precise than that
@@ -191,36 +205,330 @@ static void test_traps(void **)
     assert_int_equal(fegetexcept(), FE_DIVBYZERO);
 }
 
-static int divides(void *)
+// ---- flags of exceptions ---------------------------------------------------------------
+
+// Arithmetic of two kinds: on x86, SSE has the one and the x87 the other.
+enum class kind { plain, extended };
+#if __LDBL_MANT_DIG__ == 106 // sums and products of doubles, which raise flags of their own
+static constexpr kind kinds[] = {kind::plain};
+#else
+static constexpr kind kinds[] = {kind::extended, kind::plain};
+#endif
+static constexpr int exceptions[] = {
+    FE_DIVBYZERO, FE_INEXACT, FE_INVALID, FE_OVERFLOW, FE_UNDERFLOW,
+};
+
+template <class T> DOUBLE_BY_SSE static void raise_as(int exception)
 {
-    volatile double one = 1, nothing = 0;
-    volatile double quotient = one / nothing;
-    (void)quotient;
-    jobswitch_pause_job();
-    return fetestexcept(FE_DIVBYZERO | FE_INEXACT) == (FE_DIVBYZERO | FE_INEXACT);
+    using limits = std::numeric_limits<T>;
+    volatile T one = 1, three = 3, zero = 0, most = limits::max(), least = limits::min();
+    volatile T result = 0;
+    switch (exception) {
+    case FE_DIVBYZERO: result = one / zero; break;
+    case FE_INEXACT: result = one / three; break;
+    case FE_INVALID: result = zero / zero; break;
+    case FE_OVERFLOW: result = most * most; break;
+    case FE_UNDERFLOW: result = least * least; break;
+    }
+    (void)result;
+}
+static void raise_flag(kind how, int exception)
+{
+    if (how == kind::plain)
+        raise_as<double>(exception);
+    else
+        raise_as<long double>(exception);
 }
 
-// What has happened is no control, and the thread's.
-static void test_flags_stay(void **)
+// Raises nothing. If a flag that is set is to trap late, it traps here.
+DOUBLE_BY_SSE static void compute()
+{
+    volatile double one = 1, two = one + one;
+    volatile long double three = 3, six = three + three;
+    (void)two, (void)six;
+}
+
+static int flags() { return fetestexcept(FE_ALL_EXCEPT); }
+
+static bool no_flags_here()
+{
+    if (valgrind) // has none
+        return true;
+    feclearexcept(FE_ALL_EXCEPT);
+    raise_flag(kind::plain, FE_DIVBYZERO);
+    bool none = flags() != FE_DIVBYZERO;
+    feclearexcept(FE_ALL_EXCEPT);
+    return none;
+}
+
+// Whether exceptions can trap on this CPU.
+static bool can_trap()
+{
+    bool can = feenableexcept(FE_DIVBYZERO) >= 0;
+    fedisableexcept(FE_ALL_EXCEPT);
+    return can;
+}
+
+// What a job raises with all exceptions masked, and what it lets trap then; then it
+// pauses twice. Answers whether all it saw was its own.
+struct raising {
+    kind how;
+    int raises, unmasks; // 0: nothing
+};
+static int raises(void *args)
+{
+    raising r = *static_cast<raising *>(args);
+    fedisableexcept(FE_ALL_EXCEPT);
+    feclearexcept(FE_ALL_EXCEPT);
+    raise_flag(r.how, r.raises);
+    int own = flags();
+    bool right = (own & r.raises) == r.raises;
+    if (r.unmasks)
+        feenableexcept(r.unmasks);
+    for (int i = 0; i < 2; i++) {
+        jobswitch_pause_job();
+        compute();
+        right &= flags() == own;
+    }
+    return right;
+}
+static int run(jobswitch_job *&job, int &ret, raising r = {})
+{
+    return jobswitch_start_job(&job, &ret, raises, &r, sizeof r);
+}
+
+static void test_flags_are_own(void **)
+{
+    if (no_flags_here())
+        skip_because("here are no flags");
+    open_pool(true);
+    for (kind how : kinds)
+        for (int first : exceptions)
+            for (int second : exceptions) {
+                jobswitch_job *one = nullptr, *other = nullptr;
+                int ret = -1;
+                feclearexcept(FE_ALL_EXCEPT);
+                assert_int_equal(run(one, ret, {how, first, 0}), JOBSWITCH_PAUSE);
+                assert_int_equal(flags(), 0);
+                assert_int_equal(run(other, ret, {how, second, 0}), JOBSWITCH_PAUSE);
+                assert_int_equal(flags(), 0);
+                raise_flag(how, second);
+                const int own = flags();
+                assert_int_equal(own & second, second);
+                for (int expected : {JOBSWITCH_PAUSE, JOBSWITCH_FINISH})
+                    for (jobswitch_job **job : {&one, &other}) {
+                        assert_int_equal(run(*job, ret), expected);
+                        compute();
+                        assert_int_equal(flags(), own);
+                        if (expected == JOBSWITCH_FINISH)
+                            assert_int_equal(ret, 1);
+                    }
+            }
+}
+
+static int tells_flags(void *)
+{
+    int begins_with = flags();
+    feclearexcept(FE_ALL_EXCEPT);
+    return begins_with;
+}
+
+// As a thread begins with those of the thread that creates it (C11, 7.6).
+static void test_flags_at_the_beginning(void **)
+{
+    if (no_flags_here())
+        skip_because("here are no flags");
+    open_pool(true);
+    for (kind how : kinds)
+        for (int exception : exceptions) {
+            jobswitch_job *job = nullptr;
+            int ret = -1;
+            feclearexcept(FE_ALL_EXCEPT);
+            raise_flag(how, exception);
+            const int own = flags();
+            assert_int_equal(jobswitch_start_job(&job, &ret, tells_flags, nullptr, 0),
+                             JOBSWITCH_FINISH);
+            assert_int_equal(ret, own);
+            assert_int_equal(flags(), own);
+        }
+}
+
+// A job in a job, each with flags of its own.
+static int raises_and_starts(void *args)
+{
+    raising r = *static_cast<raising *>(args);
+    feclearexcept(FE_ALL_EXCEPT);
+    raise_flag(r.how, FE_DIVBYZERO);
+    jobswitch_job *inner = nullptr;
+    int ret = -1, all_right = 1;
+    for (;;) {
+        int answer = run(inner, ret, {r.how, FE_INVALID, 0});
+        all_right &= flags() == FE_DIVBYZERO;
+        if (answer != JOBSWITCH_PAUSE)
+            return all_right && ret == 1;
+        jobswitch_pause_job();
+        all_right &= flags() == FE_DIVBYZERO;
+    }
+}
+static void test_flags_nested(void **)
+{
+    if (no_flags_here())
+        skip_because("here are no flags");
+    open_pool(true);
+    for (kind how : kinds) {
+        raising r = {how, 0, 0};
+        jobswitch_job *job = nullptr;
+        int ret = -1, pauses = 0;
+        feclearexcept(FE_ALL_EXCEPT);
+        while (jobswitch_start_job(&job, &ret, raises_and_starts, &r, sizeof r) ==
+               JOBSWITCH_PAUSE) {
+            assert_int_equal(flags(), 0);
+            pauses++;
+        }
+        assert_int_equal(pauses, 2);
+        assert_int_equal(ret, 1);
+        assert_int_equal(flags(), 0);
+    }
+}
+
+// What a job has raised does not trap in whoever runs next and lets that trap.
+static void test_flags_of_a_job_trap_nowhere(void **)
+{
+    if (no_flags_here() || !can_trap())
+        skip_because("nothing traps here");
+    open_pool(true);
+    for (kind how : kinds)
+        for (int exception : exceptions) {
+            jobswitch_job *job = nullptr, *other = nullptr;
+            int ret = -1;
+            feclearexcept(FE_ALL_EXCEPT);
+            feenableexcept(exception);
+            assert_int_equal(run(job, ret, {how, exception, 0}), JOBSWITCH_PAUSE);
+            compute();
+            assert_int_equal(run(other, ret, {how, 0, exception}), JOBSWITCH_PAUSE);
+            compute();
+            for (int expected : {JOBSWITCH_PAUSE, JOBSWITCH_FINISH}) {
+                assert_int_equal(run(job, ret), expected);
+                compute();
+                assert_int_equal(run(other, ret), expected);
+                compute();
+            }
+            assert_int_equal(ret, 1);
+            assert_int_equal(flags(), 0);
+            assert_int_equal(fegetexcept(), exception);
+            fedisableexcept(FE_ALL_EXCEPT);
+        }
+}
+
+// Nor what its starter has raised in a job.
+static void test_flags_of_a_starter_trap_nowhere(void **)
+{
+    if (no_flags_here() || !can_trap())
+        skip_because("nothing traps here");
+    open_pool(true);
+    for (kind how : kinds)
+        for (int exception : exceptions) {
+            jobswitch_job *job = nullptr;
+            int ret = -1;
+            feclearexcept(FE_ALL_EXCEPT);
+            assert_int_equal(run(job, ret, {how, 0, exception}), JOBSWITCH_PAUSE);
+            raise_flag(how, exception);
+            const int own = flags();
+            assert_int_equal(own & exception, exception);
+            for (int expected : {JOBSWITCH_PAUSE, JOBSWITCH_FINISH}) {
+                assert_int_equal(run(job, ret), expected);
+                compute();
+                assert_int_equal(flags(), own);
+                assert_int_equal(fegetexcept(), 0);
+            }
+            assert_int_equal(ret, 1);
+        }
+}
+
+#if (defined __x86_64__ || defined __i386__) && !defined JOBSWITCH_VALGRIND
+static sigjmp_buf trapped;
+static int traps_seen;
+static void on_trap(int)
+{
+    traps_seen++;
+    siglongjmp(trapped, 1);
+}
+
+// Leaves an x87 exception waiting: the next instruction of the x87 traps.
+static int waits_to_trap(void *)
+{
+    fedisableexcept(FE_ALL_EXCEPT);
+    raise_flag(kind::extended, FE_DIVBYZERO);
+    uint16_t control;
+    asm volatile("fnstcw %0" : "=m"(control));
+    control = uint16_t(control & ~FE_DIVBYZERO);
+    asm volatile("fldcw %0" : : "m"(control));
+    jobswitch_pause_job();
+    if (sigsetjmp(trapped, 1))
+        return 1;
+    compute();
+    return 0;
+}
+#endif
+
+// It traps in the job that has left it, and there alone.
+static void test_waiting_exception(void **)
+{
+#if (defined __x86_64__ || defined __i386__) && !defined JOBSWITCH_VALGRIND
+    if (emulated)
+        skip_because("the emulator has no such traps");
+    struct sigaction action = {}, before;
+    action.sa_handler = on_trap;
+    open_pool(true);
+    // The starter has other flags, none, and the same.
+    for (int own : {FE_INEXACT, 0, FE_DIVBYZERO}) {
+        traps_seen = 0;
+        feclearexcept(FE_ALL_EXCEPT);
+        raise_flag(kind::extended, own);
+        jobswitch_job *job = nullptr;
+        int ret = -1;
+        assert_int_equal(jobswitch_start_job(&job, &ret, waits_to_trap, nullptr, 0),
+                         JOBSWITCH_PAUSE);
+        compute();
+        assert_int_equal(flags(), own);
+        sigaction(SIGFPE, &action, &before);
+        int answer = jobswitch_start_job(&job, &ret, nullptr, nullptr, 0);
+        sigaction(SIGFPE, &before, nullptr);
+        compute();
+        assert_int_equal(answer, JOBSWITCH_FINISH);
+        assert_int_equal(ret, 1);
+        assert_int_equal(traps_seen, 1);
+        assert_int_equal(flags(), own);
+    }
+#else
+    skip_because("exceptions of the x87");
+#endif
+}
+
+// Where it was not asked for, they are the thread's.
+static int divides(void *)
+{
+    raise_flag(kind::plain, FE_DIVBYZERO);
+    jobswitch_pause_job();
+    return (flags() & (FE_DIVBYZERO | FE_INEXACT)) == (FE_DIVBYZERO | FE_INEXACT);
+}
+static void test_flags_not_asked_for(void **)
 {
     if (by_ucontext)
         skip_because("the C library keeps them apart in any case");
-    open_pool(true);
-    feclearexcept(FE_ALL_EXCEPT);
+    if (no_flags_here())
+        skip_because("here are no flags");
+    open_pool(false);
     jobswitch_job *job = nullptr;
     int ret = -1;
     assert_int_equal(jobswitch_start_job(&job, &ret, divides, nullptr, 0), JOBSWITCH_PAUSE);
-#ifndef JOBSWITCH_VALGRIND // which has no such flags
-    assert_int_equal(fetestexcept(FE_ALL_EXCEPT), FE_DIVBYZERO);
-    volatile double one = 1, three = 3;
-    volatile double quotient = one / three;
-    (void)quotient;
-#endif
+    assert_int_equal(flags(), FE_DIVBYZERO);
+    raise_flag(kind::plain, FE_INEXACT);
     assert_int_equal(jobswitch_start_job(&job, &ret, nullptr, nullptr, 0), JOBSWITCH_FINISH);
-#ifndef JOBSWITCH_VALGRIND
     assert_int_equal(ret, 1);
-#endif
 }
+
+// ---- jobs of both kinds ----------------------------------------------------------------
 
 // Who is there stays as it was made, and takes no part in the new pool afterwards.
 static void test_asked_for_later(void **)
@@ -314,7 +622,13 @@ int main()
         cmocka_unit_test_teardown(test_nested, teardown),
         cmocka_unit_test_teardown(test_cancelled_and_woken, teardown),
         cmocka_unit_test_teardown(test_traps, teardown),
-        cmocka_unit_test_teardown(test_flags_stay, teardown),
+        cmocka_unit_test_teardown(test_flags_are_own, teardown),
+        cmocka_unit_test_teardown(test_flags_at_the_beginning, teardown),
+        cmocka_unit_test_teardown(test_flags_nested, teardown),
+        cmocka_unit_test_teardown(test_flags_of_a_job_trap_nowhere, teardown),
+        cmocka_unit_test_teardown(test_flags_of_a_starter_trap_nowhere, teardown),
+        cmocka_unit_test_teardown(test_waiting_exception, teardown),
+        cmocka_unit_test_teardown(test_flags_not_asked_for, teardown),
         cmocka_unit_test_teardown(test_asked_for_later, teardown),
         cmocka_unit_test_teardown(test_dit, teardown),
     };

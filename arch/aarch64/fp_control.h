@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * aarch64: what of floating point's control a job keeps in a pool with
- * JOBSWITCH_FP_ENVIRONMENT: FPCR (Arm ARM, C5.2).
- * What arithmetic sets (flags of exceptions that happened) is left alone.
+ * aarch64: what of floating point a job keeps in a pool with JOBSWITCH_FP_ENVIRONMENT:
+ * FPCR, and the flags of exceptions, FPSR (Arm ARM, C5.2; the upper halves of both are reserved).
  */
 #ifndef JS_FP_CONTROL_H
 #define JS_FP_CONTROL_H
@@ -11,11 +10,16 @@
 
 inline uint64_t fp_control_read()
 {
-    uint64_t control;
+    uint64_t control, status;
     asm volatile("mrs %0, fpcr" : "=r"(control));
-    return control;
+    asm volatile("mrs %0, fpsr" : "=r"(status));
+    return status << 32 | control;
 }
 
-inline void fp_control_write(uint64_t control) { asm volatile("msr fpcr, %0" : : "r"(control)); }
+inline void fp_control_write(uint64_t control)
+{
+    asm volatile("msr fpcr, %0" : : "r"(control & 0xffffffff));
+    asm volatile("msr fpsr, %0" : : "r"(control >> 32));
+}
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any CPU: what of floating point's control a job keeps is the C library's business. Its
- * ucontext has it, whether a pool asks for that or not.
+ * Any CPU: what of floating point a job keeps is the C library's business. Its ucontext
+ * has control words and flags, whether a pool asks for that or not.
  */
 #ifndef JS_FP_CONTROL_H
 #define JS_FP_CONTROL_H

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ppc64le: what of floating point's control a job keeps in a pool with
- * JOBSWITCH_FP_ENVIRONMENT: of the FPSCR what traps and the ways to round, binary
- * and decimal (Power ISA, Book I, 4.2.2 and 4.6.8).
- * What arithmetic sets (flags of exceptions that happened) is left alone.
+ * ppc64le: what of floating point a job keeps in a pool with JOBSWITCH_FP_ENVIRONMENT: the
+ * FPSCR, which has what traps, the ways to round, binary and decimal, and the flags of
+ * exceptions (Power ISA, Book I, 4.2.2 and 4.6.8).
  */
 #ifndef JS_FP_CONTROL_H
 #define JS_FP_CONTROL_H
@@ -17,7 +16,7 @@ inline uint64_t fp_control_read()
         uint64_t bits;
     } fpscr;
     asm volatile("mffs %0" : "=d"(fpscr.word));
-    return fpscr.bits & 0x7000000ff;
+    return fpscr.bits;
 }
 
 inline void fp_control_write(uint64_t control)
@@ -26,8 +25,9 @@ inline void fp_control_write(uint64_t control)
         uint64_t bits;
         double word;
     } fpscr = {control};
-    // The two lowest fields of the lower word, and the lowest of the upper one.
-    asm volatile("mtfsf 3, %0, 0, 0\n\tmtfsf 1, %0, 0, 1" : : "d"(fpscr.word));
+    // All 64 bits at once (L = 1): a flag traps as soon as its enable bit is set, too (FEX),
+    // so the flags of one context must never meet the enable bits of another.
+    asm volatile("mtfsf 0xff, %0, 1, 0" : : "d"(fpscr.word));
 }
 
 #endif

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * riscv64: what of floating point's control a job keeps in a pool with
- * JOBSWITCH_FP_ENVIRONMENT: fcsr.frm, the way to round; nothing traps on this CPU
+ * riscv64: what of floating point a job keeps in a pool with JOBSWITCH_FP_ENVIRONMENT:
+ * fcsr, which has the way to round and the flags of exceptions; nothing traps on this CPU
  * (RISC-V unprivileged ISA, F extension).
- * What arithmetic sets (flags of exceptions that happened) is left alone.
  */
 #ifndef JS_FP_CONTROL_H
 #define JS_FP_CONTROL_H
@@ -14,7 +13,7 @@ inline uint64_t fp_control_read()
 {
     uint64_t control = 0;
 #ifndef __riscv_float_abi_soft
-    asm volatile("frrm %0" : "=r"(control));
+    asm volatile("frcsr %0" : "=r"(control));
 #endif
     return control;
 }
@@ -22,7 +21,7 @@ inline uint64_t fp_control_read()
 inline void fp_control_write(uint64_t control)
 {
 #ifndef __riscv_float_abi_soft
-    asm volatile("fsrm %0" : : "r"(control));
+    asm volatile("fscsr %0" : : "r"(control));
 #else
     (void)control;
 #endif

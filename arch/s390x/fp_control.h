@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * s390x: what of floating point's control a job keeps in a pool with
- * JOBSWITCH_FP_ENVIRONMENT: of the FPC the masks of exceptions and the ways to
- * round, binary and decimal (Principles of Operation, chapter 9).
- * What arithmetic sets (flags of exceptions that happened) is left alone.
+ * s390x: what of floating point a job keeps in a pool with JOBSWITCH_FP_ENVIRONMENT: the
+ * FPC, which has the masks of exceptions, their flags, and the ways to round, binary and
+ * decimal (Principles of Operation, chapter 9). LFPC does not trap on a flag.
  */
 #ifndef JS_FP_CONTROL_H
 #define JS_FP_CONTROL_H
@@ -14,14 +13,12 @@ inline uint64_t fp_control_read()
 {
     uint32_t word;
     asm volatile("stfpc %0" : "=Q"(word));
-    return word & 0xf8000077;
+    return word;
 }
 
 inline void fp_control_write(uint64_t control)
 {
-    uint32_t word;
-    asm volatile("stfpc %0" : "=Q"(word));
-    word = (word & ~0xf8000077u) | uint32_t(control);
+    auto word = uint32_t(control);
     asm volatile("lfpc %0" : : "Q"(word));
 }
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CPU: what of floating point's control a job keeps in a pool with
- * JOBSWITCH_FP_ENVIRONMENT: WHICH (DOCUMENT, SECTION).
- * What arithmetic sets (flags of exceptions that happened) is left alone.
+ * CPU: what of floating point a job keeps in a pool with JOBSWITCH_FP_ENVIRONMENT: its
+ * control words and the flags of exceptions that have happened: WHICH (DOCUMENT, SECTION).
+ *
+ * Can a flag trap when it is unmasked later (DOCUMENT, SECTION)? Then the flags of one
+ * context must never meet the masks of another.
  */
 #ifndef JS_FP_CONTROL_H
 #define JS_FP_CONTROL_H

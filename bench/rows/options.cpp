@@ -26,7 +26,7 @@ constexpr Row row_options = {
             "16 or 64 KiB of guard. allocator: the same on stacks of the "
             "library's or of malloc(), which have no guard then. descriptor: start+pause+resume+finish "
             "of a warm job that is asked for its wait descriptor or not. fp_environment: the same, "
-            "in a pool whose jobs keep their control words of floating point. Each cell has "
+            "in a pool whose jobs keep their floating point environment. Each cell has "
             "a process of its own, but descriptor.",
     .order = 700,
     .reference = "",

@@ -111,10 +111,11 @@ JOBSWITCH_API void jobswitch_cleanup_thread(void);
 #define JOBSWITCH_PREFAULT 0x1u
 /* Stacks stay resident once used: never trimmed but by jobswitch_trim_thread(). */
 #define JOBSWITCH_KEEP_WARM 0x2u
-/* A job keeps its own control words of floating point across pauses: the ways
- * to round, and which exceptions trap. It begins with its starter's, and the
- * starter has its own back when it pauses or ends. Without this they are the
- * thread's. Such jobs are started and resumed by the slower path. */
+/* A job keeps its own floating point environment (fenv.h) across pauses: the
+ * ways to round, which exceptions trap, and the flags of those that have
+ * happened. It begins with its starter's, and the starter has its own back when
+ * it pauses or ends. Without this they are the thread's. Such jobs are started
+ * and resumed by the slower path. */
 #define JOBSWITCH_FP_ENVIRONMENT 0x4u
 
 /* Set size to sizeof(jobswitch_options) (or start from
