@@ -344,7 +344,8 @@ shared-tests := beside_openssl plugin
 # With the drop-in. (libssl is there for this machine's CPU and its C library.)
 openssl-tests := openssl_api openssl_tls
 drop-in-tests := openssl_alone openssl_fork $(openssl-tests)
-test-sources := $(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp))
+# Models of threads say the same whatever they are built for.
+test-sources := $(filter-out $(if $(plain-and-native),,test/weak_%),$(wildcard test/*_test.c $(if $(LIBC),,test/*_test.cpp)))
 ifneq ($(cross)$(LIBC),)
 test-sources := $(filter-out $(openssl-tests:%=test/%_test.cpp),$(test-sources))
 endif
