@@ -97,7 +97,9 @@ int jobswitch_set_tool(const jobswitch_tool *tool)
         return job_fail(JOBSWITCH_E_NULL, 0);
     if (tool->size < sizeof(jobswitch_tool))
         return job_fail(JOBSWITCH_E_STRUCT_SIZE, 0);
-    pool_set_tool(tool);
+    int reason;
+    if (!pool_set_tool(*tool, &reason))
+        return job_fail(reason, 0);
     return 1;
 }
 

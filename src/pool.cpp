@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <ctime>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -21,12 +22,35 @@ static constexpr uint64_t review_ns = 1000000000;
 static constexpr size_t trim_batch = 256;  // about 150 microseconds
 static constexpr size_t refill_batch = 64;
 
+// Copies: a plugin that has set one may be unloaded. They stay, for pools refer to them.
+struct kept_tool {
+    jobswitch_tool tool;
+    kept_tool *next;
+};
+static constinit lock tools_guard;
+static kept_tool *kept_tools;
 static std::atomic<const jobswitch_tool *> tool_set;
 
-void pool_set_tool(const jobswitch_tool *tool)
+bool pool_set_tool(const jobswitch_tool &tool, int *reason)
 {
-    tool_set = tool;
-    wait_announce(tool->acquire, tool->release);
+    lock_scope scope(tools_guard);
+    kept_tool *kept = kept_tools;
+    while (kept && memcmp(&kept->tool, &tool, sizeof tool) != 0)
+        kept = kept->next;
+    if (!kept) {
+        void *memory = mmap(nullptr, sizeof *kept, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) {
+            *reason = JOBSWITCH_E_NO_MEMORY;
+            return false;
+        }
+        kept = static_cast<kept_tool *>(memory);
+        *kept = {tool, kept_tools};
+        kept_tools = kept;
+    }
+    tool_set = &kept->tool;
+    wait_announce(tool.acquire, tool.release);
+    return true;
 }
 
 static uint64_t clock_ns()
@@ -791,6 +815,7 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
 
 static void before_fork()
 {
+    lock_before_fork(tools_guard);
     lock_before_fork(records_guard);
     for (pool *p = all_records; p; p = p->next_record)
         lock_before_fork(p->waits.descriptors.guard);
@@ -805,6 +830,7 @@ static void after_fork()
     for (pool *p = all_records; p; p = p->next_record)
         lock_after_fork(p->waits.descriptors.guard);
     lock_after_fork(records_guard);
+    lock_after_fork(tools_guard);
 }
 
 // Pushes what is marked as queued and has no entry: the waker that was to push it is not in

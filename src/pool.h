@@ -178,4 +178,4 @@ void pool_stats(pool &p, jobswitch_stats &stats);
 extern uint64_t (*pool_clock_ns)();
 
 // For pools that are opened from now on.
-void pool_set_tool(const jobswitch_tool *tool);
+bool pool_set_tool(const jobswitch_tool &tool, int *reason);

@@ -41,8 +41,8 @@ typedef struct jobswitch_tool {
     void (*release)(void *address);
 } jobswitch_tool;
 
-/* Takes effect for pools made after it. tool must stay valid. Returns 1, or 0
- * with a reason. Threads: any; signal handlers: no. */
+/* Takes effect for pools made after it. *tool is copied; its functions must
+ * stay. Returns 1, or 0 with a reason. Threads: any; signal handlers: no. */
 #if defined(__GNUC__)
 __attribute__((visibility("default")))
 #endif
