@@ -375,6 +375,7 @@ libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
 $(BUILD)/test/openssl_slot_test: $(openssl-objects)
 libs-openssl_slot := $(lib-inside)
 libs-fp := -lm
+libs-timer := -Wl,--wrap=mmap -Wl,--wrap=munmap
 libs-wait := -Wl,--wrap=_Z9event_seti -Wl,--wrap=_Z11event_cleari
 # A held thread must not hold the dynamic linker's lock.
 libs-step := -Wl,-z,now
