@@ -378,6 +378,7 @@ libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
 $(BUILD)/test/openssl_slot_test: $(openssl-objects)
 libs-openssl_slot := $(lib-inside)
 libs-fp := -lm
+libs-ready := -Wl,--wrap=mmap -Wl,--wrap=syscall
 libs-timer := -Wl,--wrap=mmap -Wl,--wrap=munmap
 libs-wait := -Wl,--wrap=_Z9event_seti -Wl,--wrap=_Z11event_cleari
 # A held thread must not hold the dynamic linker's lock.
@@ -452,7 +453,7 @@ endif
 
 # The core is the same for each CPU. MUTANTS_OF=: these of its sources
 MUTANTS_OF ?= ready wait timer loop
-mutants-core-tests := weak_memory wait loop timer model api thread step_fork step
+mutants-core-tests := ready weak_memory wait loop timer model api thread step_fork step
 mutants-core:
 ifneq ($(cross)$(LIBC)$(filter asan ubsan tsan valgrind,$(MODE)),)
 	@echo "no mutants of the core: they are for this machine's CPU, without a tool"
@@ -462,7 +463,7 @@ else
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
 	    COMPILE='$(compile-library)' COMPILE_WEAK='$(compile-weak)' \
 	    LINK='$(CXX) $(flags-$(MODE)) $(LDFLAGS)' \
-	    LINK_wait='$(libs-wait)' LINK_timer='$(libs-timer)' \
+	    LINK_ready='$(libs-ready)' LINK_wait='$(libs-wait)' LINK_timer='$(libs-timer)' \
 	    LINK_step='$(libs-step)' LINK_step_fork='$(libs-step_fork)' \
 	    nice test/mutants_core.sh $(MUTANTS_OF:%=src/%.cpp)
 endif

@@ -12,9 +12,10 @@
 #
 # Environment: BUILD, with the tests' objects in it; COMPILE, the compiler with the
 # library's flags; COMPILE_WEAK, the same with the model of memory; LINK, what links a
-# program; LINK_<test>, what a test is linked with besides; MUTANTS, a pattern: only those whose name it is found in;
-# QUICK=1: without the dear tests, which take two minutes for a mutant that they do not
-# see. Those that have a line in mutants_cpp.same are spared them but with QUICK=0.
+# program; LINK_<test>, what a test is linked with besides; MUTANTS, a pattern: only those
+# whose name it is found in; QUICK=1: without the dear tests, which take two minutes for a
+# mutant that they do not see. Those that have a line in mutants_cpp.same are spared them
+# but with QUICK=0.
 set -u
 . "$(dirname "$0")/support.sh"
 no_tool
@@ -27,9 +28,10 @@ same=test/mutants_cpp.same
 
 # Cheap ones first: each with its TEST_SCALE, how many seconds it may take (several times
 # what it takes where other work goes on beside it), and the sources that it is for.
-# A hang is most often seen by weak_memory_test, without waiting; so that is the first.
-cheap='weak_memory 50 30 ready wait
+# A hang is seen by weak_memory_test without waiting; so that comes before most.
+cheap='ready 1 10 ready
        timer 1 10 timer
+       weak_memory 50 30 ready wait
        wait 50 20 ready wait timer loop
        loop 50 20 ready wait timer loop'
 dear='weak_memory 1 300 ready wait

@@ -21,7 +21,8 @@ close $in;
 
 # The code alone: comments, strings and directives become blanks of the same length.
 my $code = $source;
-$code =~ s{(//[^\n]*|/\*.*?\*/|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|^\s*\#(?:[^\n\\]|\\.|\\\n)*|\bstatic_assert\([^;]*\)(?=;)|\balignas\(\w+\))}
+# (And calls that are hints to the processor: no test can see them.)
+$code =~ s{(//[^\n]*|/\*.*?\*/|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|^\s*\#(?:[^\n\\]|\\.|\\\n)*|\bstatic_assert\([^;]*\)(?=;)|\balignas\(\w+\)|\b__builtin_prefetch\([^;]*;)}
           {(my $blank = $1) =~ s/[^\n]/ /g; $blank}gmse;
 
 my @lines = split /\n/, $source;
