@@ -201,7 +201,8 @@ static void the_ring_against_a_model(void **)
                 m.push(random(16) == 0);
             const uint64_t end = m.head + random(1 + uint32_t(m.places.size()));
             for (int i = 0; i < 4; i++)
-                m.peek(random(random(2) ? 4 : uint32_t(m.places.size()) + 4), random(2) ? end : ready_end(ring));
+                m.peek(random(random(2) ? 4 : uint32_t(m.places.size()) + 4),
+                       random(2) ? end : ready_end(ring));
             m.peek(end - m.head, end);
             size_t pops = random(3) ? random(8) : random(uint32_t(m.places.size()) + 1);
             while (pops--)
@@ -588,9 +589,10 @@ static void an_orphan(void **)
     ready_orphaned(ring);
     assert_false(ready_has_descriptor(ring));
     assert_true(all_calls_are_done());
+    const uint64_t calls = ring.calls.load();
+    assert_int_equal(calls / one_fork, 1);
     ready_push(ring, 1);
-    assert_int_equal(ring.calls.load(), one_fork | ring.calls.load() % one_fork);
-    assert_true(all_calls_are_done());
+    assert_int_equal(ring.calls.load(), calls); // nobody is called
     assert_int_equal(kernel.wakes, 0);
     assert_true(is_open(fd));
     event_close(fd);
