@@ -380,7 +380,7 @@ libs-openssl_slot := $(lib-inside)
 libs-fp := -lm
 libs-ready := -Wl,--wrap=mmap -Wl,--wrap=syscall
 libs-timer := -Wl,--wrap=mmap -Wl,--wrap=munmap
-libs-wait := -Wl,--wrap=_Z9event_seti -Wl,--wrap=_Z11event_cleari
+libs-wait := $(addprefix -Wl$(comma)--wrap=,_Z9event_seti _Z11event_cleari _Z11event_closei)
 # A held thread must not hold the dynamic linker's lock.
 libs-step := -Wl,-z,now
 libs-step_cancel := $(libs-step)

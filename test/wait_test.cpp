@@ -5,8 +5,8 @@
 // the process's open files), so that what is said of them is what the kernel
 // says.
 //
-// This program stands before event_set, event_clear (by the linker's --wrap) and eventfd:
-// they hold a thread up between choosing a descriptor and using it, which is where a
+// This program stands before event_set, event_clear, event_close (by the linker's --wrap)
+// and eventfd: they hold a thread up between choosing a descriptor and using it, which is where a
 // descriptor can come to belong to somebody else.
 //
 // Nothing is asserted on a job's stack or on another thread: it is counted there
@@ -48,7 +48,8 @@ static constexpr int patience_s = 60;
 
 // The thread that is given one stops in its next call of the kind.
 struct hold {
-    char kind = 0; // 'w' write, 'r' read, 'e' eventfd
+    char kind = 0; // 'w' write, 'r' read, 'c' close, 'e' eventfd
+    hold *then = nullptr;
     int fd = -1;   // where it stopped
     sem_t arrived, go;
     hold()
@@ -86,7 +87,7 @@ static void stop_here(char kind, int fd)
     hold *h = held;
     if (!h || h->kind != kind)
         return;
-    held = nullptr;
+    held = h->then;
     h->fd = fd;
     sem_post(&h->arrived);
     await(h->go);
@@ -105,6 +106,13 @@ void __wrap__Z11event_cleari(int fd)
 {
     stop_here('r', fd);
     __real__Z11event_cleari(fd);
+}
+
+void __real__Z11event_closei(int fd);
+void __wrap__Z11event_closei(int fd)
+{
+    stop_here('c', fd);
+    __real__Z11event_closei(fd);
 }
 }
 
@@ -630,6 +638,68 @@ static void a_fork_while_a_waker_is_held(void **)
     wait_cache_close(owner.descriptors);
     assert_int_equal(owner.descriptors.open.load(), 0);
     assert_int_equal(open_fds(), fds_before);
+}
+
+// A waker from before a fork comes back when the state has a later generation, with a waker
+// of its own: that one's pin stays, and what it closes is closed once.
+static void a_fork_and_a_waker_of_the_next_generation(void **)
+{
+    enum { lives, rests, closes, ends };
+    for (int at = lives; at < ends; at++) {
+        const int fds_before = open_fds();
+        wait_owner owner = {};
+        assert_true(ready_reserve(owner.ready, 1, nullptr));
+        wait_state state = {};
+        int reason;
+        assert_true(wait_begin(state));
+        assert_true(wait_descriptor(state, 1, owner, &reason) >= 0);
+        hold first, second, closing;
+        first.kind = second.kind = 'w';
+        closing.kind = 'c';
+        second.then = at == closes ? &closing : nullptr;
+        std::thread early([&] {
+            held = &first;
+            wait_wake(state, 1, owner, 1);
+        });
+        await(first.arrived);
+        wait_owner_forked(owner);
+        wait_forked(state, owner);
+        assert_true(wait_end(state, owner.descriptors) && wait_begin(state));
+        const int fd = wait_descriptor(state, 2, owner, &reason);
+        assert_true(fd >= 0);
+        std::thread late([&] {
+            held = &second;
+            wait_wake(state, 2, owner, 1);
+        });
+        await(second.arrived);
+        if (at == lives) {
+            sem_post(&first.go);
+            early.join();
+        }
+        assert_false(wait_end(state, owner.descriptors));
+        assert_false(wait_begin(state));
+        if (at == rests) {
+            sem_post(&first.go);
+            early.join();
+        }
+        assert_false(wait_begin(state));
+        assert_true(is_open(fd));
+        sem_post(&second.go);
+        if (at == closes) {
+            await(closing.arrived);
+            sem_post(&first.go);
+            early.join();
+            assert_int_equal(owner.descriptors.open.load(), 1);
+            assert_false(wait_begin(state));
+            sem_post(&closing.go);
+        }
+        late.join();
+        assert_false(is_open(fd));
+        assert_true(wait_begin(state));
+        wait_cache_close(owner.descriptors);
+        assert_int_equal(owner.descriptors.open.load(), 0);
+        assert_int_equal(open_fds(), fds_before);
+    }
 }
 
 // What a child's thread does with the jobs of a thread that is not there.
@@ -1990,6 +2060,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_fork_while_a_descriptor_is_put_back),
         cmocka_unit_test(a_fork_while_a_descriptor_is_made),
         cmocka_unit_test(a_fork_while_a_waker_is_held),
+        cmocka_unit_test(a_fork_and_a_waker_of_the_next_generation),
         cmocka_unit_test(states_of_an_orphan),
         cmocka_unit_test(room_of_the_cache),
         cmocka_unit_test(a_descriptor_whose_number_is_0),
