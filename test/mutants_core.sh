@@ -62,7 +62,10 @@ link() {
     # Of the archive nothing is taken that an object before it has.
     # shellcheck disable=SC2086
     $LINK -Wl,-S -o "$OUT/program" "$BUILD/test/$1_test.cpp.o" "${objects[@]}" "$BUILD/inside.a" \
-        ${!flags-} -lcmocka -ldl -pthread >"$OUT/said" 2>&1
+        ${!flags-} -lcmocka -ldl -pthread >"$OUT/said" 2>&1 && return
+    echo "$1_test is not linked:"
+    cat "$OUT/said"
+    exit 1
 }
 
 # fails TEST SCALE SECONDS: not longer than until the first of its tests fails, or
@@ -77,7 +80,9 @@ fails() {
         '[  FAILED  ]'*) failed=1 ;;
         [a-z]*': '*) [ "$1" != weak_memory ] || failed=1 ;;
         esac
-        case $line in *wrong* | *rror* | *'not so'* | *Segm* | [a-z]*': '*) echo "$line" >>"$OUT/said" ;; esac
+        case $line in
+        *wrong* | *rror* | *'not so'* | *Segm* | [a-z]*': '*) echo "$line" >>"$OUT/said" ;;
+        esac
         if [ -n "$failed" ]; then
             kill "$pid" 2>/dev/null
             break
@@ -93,7 +98,8 @@ fails() {
 declare -A is_sound
 sound() {
     [ -z "${is_sound[$1 $2]:-}" ] || return 0
-    if ! link "$1" || fails "$1" "$2" "$3"; then
+    link "$1"
+    if fails "$1" "$2" "$3"; then
         echo "$1_test fails with the library as it is:"
         cat "$OUT/said"
         exit 1
@@ -128,9 +134,14 @@ catch() { # FILE
     fi
     while read -r test scale limit sources; do
         [[ " $sources " == *" $unit "* ]] || continue
-        [ -z "$( [ "$test" = weak_memory ] && echo "$weak_same" || echo "$plain_same")" ] || continue
+        if [ "$test" = weak_memory ]; then
+            [ -z "$weak_same" ] || continue
+        else
+            [ -z "$plain_same" ] || continue
+        fi
         sound "$test" "$scale" "$limit"
-        if ! link "$test" "$unit" || fails "$test" "$scale" "$limit"; then
+        link "$test" "$unit"
+        if fails "$test" "$scale" "$limit"; then
             by=${test}_test
             return
         fi
