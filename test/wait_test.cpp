@@ -492,6 +492,45 @@ static void known_and_ended(void **)
     }
 }
 
+// It is not asked of the kernel, and the next generation's is not given out for it.
+static void an_ended_generation_gets_no_descriptor(void **)
+{
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    wait_state state = {};
+    int reason = 0;
+    assert_true(wait_begin(state));
+    assert_true(wait_end(state, owner.descriptors) && wait_begin(state));
+    for (bool with_fd : {false, true}) {
+        assert_true(!with_fd || wait_descriptor(state, 2, owner, &reason) >= 0);
+        const uint64_t word = state.word;
+        const int made = eventfds;
+        reason = 0;
+        for (uint32_t generation : {1, 3}) {
+            assert_int_equal(wait_descriptor(state, generation, owner, &reason), -1);
+            assert_int_equal(reason, JOBSWITCH_E_FINISHED);
+            assert_false(wait_wake(state, generation, owner, 1));
+            assert_false(wait_clear(state, generation, owner));
+        }
+        assert_int_equal(eventfds, made);
+        assert_int_equal(state.word.load(), word);
+    }
+    assert_true(wait_end(state, owner.descriptors));
+    wait_cache_close(owner.descriptors);
+    if (!wait_generations_repeat) {
+        state.word = uint64_t(wait_generation_most) << 32;
+        assert_false(wait_end(state, owner.descriptors));
+        const uint64_t word = state.word;
+        const int made = eventfds;
+        assert_int_equal(wait_descriptor(state, wait_generation_most, owner, &reason), -1);
+        assert_false(wait_wake(state, wait_generation_most, owner, 1));
+        assert_false(wait_clear(state, wait_generation_most, owner));
+        assert_int_equal(eventfds, made);
+        assert_int_equal(state.word.load(), word);
+    }
+    assert_int_equal(owner.descriptors.open.load(), 0);
+}
+
 // What a tool such as ThreadSanitizer is told: a step has what came before it behind it, and
 // who has looked, what others did.
 static struct {
@@ -2056,6 +2095,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_descriptor_is_made_when_asked_for),
         cmocka_unit_test(a_forked_state_has_descriptors_of_its_own),
         cmocka_unit_test(known_and_ended),
+        cmocka_unit_test(an_ended_generation_gets_no_descriptor),
         cmocka_unit_test(a_tool_is_told_of_each_step),
         cmocka_unit_test(a_fork_while_a_descriptor_is_put_back),
         cmocka_unit_test(a_fork_while_a_descriptor_is_made),
