@@ -5,8 +5,9 @@
 #   make bench      sees what is missing, builds and measures, minutes long
 #   make check      sees what is missing, builds and runs every test
 #   make check-ports   make check for each CPU of arch/ that this machine can build for
-#   make mutants    breaks the CPU's assembly at one place at a time: do the tests
-#                   see it, each time? Many minutes long
+#   make mutants    breaks the CPU's assembly and the C++ core at one place at a time: do
+#                   the tests see it, each time? Hours long
+#   make mutants-core   the C++ core alone
 #   make soak MINUTES=10   threads, signals and children at once, for as long as you like
 #   make lint       layering, headers, symbols, man pages
 #   make install    into $(DESTDIR)$(PREFIX); make uninstall takes it away again
@@ -21,6 +22,7 @@
 # TESTS=            for make check: only these, by name: 'conformance wait'
 # BENCH_OPTIONS=    of jobswitch-bench, for make bench: --quick
 # MUTANTS=          for make mutants: only those whose name this is found in
+# MUTANTS_OF=       for make mutants-core: of these sources: 'ready wait'
 # V=1               shows commands
 # CC CXX AR NASM CPPFLAGS CFLAGS CXXFLAGS LDFLAGS PREFIX LIBDIR DESTDIR: as usual
 
@@ -157,11 +159,12 @@ $(BUILD)/words: $(if $(filter install,$(MAKECMDGOALS)),$(if $(findstring FLAGS,$
 .PHONY: all
 all: $(lib-a) $(lib-so) $(BUILD)/libjobswitch.so $(BUILD)/libjobswitch-openssl.so $(launcher)
 
+compile-library = $(CXX) $(common) $(lib-flags) $(arch-cxxflags) $(CPPFLAGS) $(CXXFLAGS) $(lib-lto)
 library-cpp := $(patsubst %,$(BUILD)/%.o,$(filter %.cpp,$(sources))) $(filter %.cpp.o,$(openssl-objects))
 $(library-cpp): $(BUILD)/%.cpp.o: %.cpp $(again)
 	$(call say,CXX,$<)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) $(common) $(lib-flags) $(arch-cxxflags) $(CPPFLAGS) $(CXXFLAGS) $(lib-lto) -MMD -MP -c -o $@ $<
+	$(Q)$(compile-library) -MMD -MP -c -o $@ $<
 
 # A run of its own for what it includes: NASM 2.16's -MD names none of it.
 $(BUILD)/%.asm.o: %.asm $(BUILD)/offsets.inc $(again)
@@ -376,17 +379,20 @@ libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
 $(BUILD)/test/openssl_slot_test: $(openssl-objects)
 libs-openssl_slot := $(lib-inside)
 libs-fp := -lm
-libs-wait := -Wl,--wrap=_Z9event_seti -Wl,--wrap=_Z11event_cleari
+libs-ready := -Wl,--wrap=mmap -Wl,--wrap=syscall
+libs-timer := -Wl,--wrap=mmap -Wl,--wrap=munmap
+libs-wait := $(addprefix -Wl$(comma)--wrap=,_Z9event_seti _Z11event_cleari _Z11event_closei)
 # A held thread must not hold the dynamic linker's lock.
 libs-step := -Wl,-z,now
 libs-step_cancel := $(libs-step)
 libs-step_fork := $(libs-step)
 # It runs these themselves, with a model of memory.
+compile-weak = $(CXX) $(common) $(lib-flags) $(CPPFLAGS) $(CXXFLAGS) -include test/weak.h
 weak-objects := $(patsubst %,$(BUILD)/test/weak/%.cpp.o,event ready wait)
 $(weak-objects): $(BUILD)/test/weak/%.cpp.o: src/%.cpp test/weak.h $(again)
 	$(call say,CXX,$< with a model of memory)
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CXX) $(common) $(lib-flags) $(CPPFLAGS) $(CXXFLAGS) -include test/weak.h -MMD -MP -c -o $@ $<
+	$(Q)$(compile-weak) -MMD -MP -c -o $@ $<
 $(BUILD)/test/weak_memory_test: $(weak-objects)
 libs-conformance := $(if $(filter asan tsan valgrind,$(MODE)),,-Wl,--wrap=context_ended -Wl,--wrap=context_unwound)
 $(BUILD)/test/openssl_tls_test: $(BUILD)/test/pausing_engine.c.o $(BUILD)/test/tls_clients
@@ -425,12 +431,13 @@ check-ports:
 	$(Q)test/check_ports.sh $(patsubst arch/%/arch.mk,%,$(wildcard arch/*/arch.mk))
 
 # Of NASM's sources and of inline.h there are changed sources; of GNU as's, changed bytes.
-.PHONY: mutants
+.PHONY: mutants mutants-arch mutants-core
+mutants: mutants-arch mutants-core
 ifeq ($(ARCH),generic)
-mutants:
+mutants-arch:
 	@echo "no mutants: there is no assembly for ARCH=generic"
 else ifneq ($(wildcard arch/$(ARCH)/mutants.pl),)
-mutants:
+mutants-arch:
 	$(Q)$(deps) check $(MODE)
 	$(Q)$(MAKE) --no-print-directory all $(patsubst %,$(BUILD)/test/%_test,conformance unwind model)
 	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
@@ -439,10 +446,27 @@ mutants:
 	$(Q)[ -z '$(inline-h)' ] || \
 	    BUILD=$(BUILD) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' test/mutants_inline.sh
 else
-mutants:
+mutants-arch:
 	$(Q)$(deps) check $(MODE)
 	$(Q)$(MAKE) --no-print-directory $(BUILD)/test/conformance_test
 	$(Q)BUILD=$(BUILD) ARCH=$(ARCH) OBJDUMP=$(cross)objdump EMULATOR='$(emulator)' perl test/mutants_elf.pl
+endif
+
+# The core is the same for each CPU. MUTANTS_OF=: these of its sources
+MUTANTS_OF ?= ready wait timer loop
+mutants-core-tests := ready weak_memory wait loop timer model api thread step_fork step
+mutants-core:
+ifneq ($(cross)$(LIBC)$(filter asan ubsan tsan valgrind,$(MODE)),)
+	@echo "no mutants of the core: they are for this machine's CPU, without a tool"
+else
+	$(Q)$(deps) check $(MODE)
+	$(Q)$(MAKE) --no-print-directory all $(patsubst %,$(BUILD)/test/%_test,$(mutants-core-tests))
+	$(Q)BUILD=$(BUILD) MODE=$(MODE) ARCH=$(ARCH) CC='$(CC)' CXX='$(CXX)' \
+	    COMPILE='$(compile-library)' COMPILE_WEAK='$(compile-weak)' \
+	    LINK='$(CXX) $(flags-$(MODE)) $(LDFLAGS)' \
+	    LINK_ready='$(libs-ready)' LINK_wait='$(libs-wait)' LINK_timer='$(libs-timer)' \
+	    LINK_step='$(libs-step)' LINK_step_fork='$(libs-step_fork)' \
+	    nice test/mutants_core.sh $(MUTANTS_OF:%=src/%.cpp)
 endif
 
 # For another CPU: its tools, and what they build tests with.

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "jobswitch/jobswitch.h"
+#include "loop.h"
 #include "pool.h"
 #include "support.h"
 
@@ -230,6 +231,45 @@ static void the_descriptor_rests_when_a_take_finds_nothing(void **)
     assert_int_equal(stats.descriptors_open, 0);
 }
 
+// The same by jobswitch_resume_ready.
+static void the_descriptor_rests_when_a_resume_finds_nothing(void **)
+{
+    jobswitch_job *job = paused();
+    jobswitch_outcome outcomes[4];
+    const int fd = jobswitch_get_ready_fd();
+    assert_int_equal(jobswitch_resume_ready(outcomes, 4), 0);
+    assert_false(readable(fd));
+    jobswitch_wake(job);
+    assert_int_equal(jobswitch_resume_ready(outcomes, 0), 0);
+    assert_true(readable(fd));
+    assert_int_equal(jobswitch_resume_ready(outcomes, 1), 1);
+    assert_true(readable(fd));
+    assert_int_equal(jobswitch_resume_ready(outcomes, 0), 0);
+    assert_true(readable(fd));
+    assert_int_equal(jobswitch_resume_ready(outcomes, 1), 0);
+    assert_false(readable(fd));
+    end_all();
+}
+
+// What was told in a call is no more than there is room for, and the rest comes later.
+static void no_more_than_asked_for(void **)
+{
+    jobswitch_job *taken[4] = {}, *jobs[3] = {paused(), paused(), paused()};
+    jobswitch_outcome outcomes[4] = {};
+    for (jobswitch_job *job : jobs)
+        jobswitch_wake(job);
+    assert_int_equal(jobswitch_take_ready(taken, 2), 2);
+    assert_null(taken[2]);
+    assert_int_equal(jobswitch_take_ready(taken, 2), 1);
+    for (jobswitch_job *job : jobs)
+        jobswitch_wake(job);
+    assert_int_equal(jobswitch_resume_ready(outcomes, 2), 2);
+    assert_null(outcomes[2].job);
+    assert_int_equal(jobswitch_resume_ready(outcomes, 2), 1);
+    assert_int_equal(jobswitch_cancel_all(), 3);
+    assert_int_equal(jobswitch_cancel_all(), 0);
+}
+
 static void bad_arguments_of_the_ring(void **)
 {
     assert_int_equal(jobswitch_take_ready(nullptr, 1), 0);
@@ -364,6 +404,34 @@ static void a_sleeping_owner_is_called(void **)
     assert_int_equal(jobswitch_wait_ready(taken, 2, 20000000), 0);
     assert_true(now_ns() - began_ns >= 20000000);
     assert_int_equal(jobswitch_wait_ready(taken, 2, 0), 0);
+    end_all();
+}
+
+// A call for nothing, for the wake is taken back: the owner goes to sleep again, and uses no
+// processor until its time has come.
+static void an_owner_that_is_called_for_nothing_sleeps_again(void **)
+{
+    jobswitch_job *job = paused(), *taken[2];
+    std::thread waker([job] {
+        for (int i = 0; i < 5; i++) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(2));
+            jobswitch_wake(job);
+            jobswitch_clear_wake(job);
+        }
+    });
+    timespec before, after;
+    uint64_t until_ns = now_ns() + 150000000;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+    size_t found = 0; // (now and then it is quicker than the clear)
+    for (uint64_t at_ns; (at_ns = now_ns()) < until_ns;)
+        found += jobswitch_wait_ready(taken, 2, int64_t(until_ns - at_ns));
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &after);
+    waker.join();
+    assert_in_range(found, 0, 5);
+    const int64_t used_ns =
+        (after.tv_sec - before.tv_sec) * 1000000000ll + after.tv_nsec - before.tv_nsec;
+    if (plain)
+        assert_in_range(used_ns, 0, 60000000);
     end_all();
 }
 
@@ -518,6 +586,37 @@ static void deadlines_come_in_their_order(void **)
     assert_int_equal(bad, 0);
     assert_int_equal(ended, count - early);
     assert_int_equal(jobswitch_next_deadline(), UINT64_MAX);
+}
+
+static void the_clock_is_the_kernels(void **)
+{
+    for (int i = 0; i < 3; i++) {
+        const uint64_t before_ns = now_ns(), found_ns = loop_clock_ns(), after_ns = now_ns();
+        assert_in_range(found_ns, before_ns, after_ns);
+    }
+}
+
+// Whichever comes first, the deadline of a job or the end of the call's time.
+static void a_wait_ends_with_the_earlier_time(void **)
+{
+    jobswitch_job *taken[2];
+    const uint64_t began_ns = now_ns();
+    jobswitch_job *job = waiting_until(began_ns + 30000000);
+    size_t found = jobswitch_wait_ready(taken, 2, 1000000);
+    assert_true(now_ns() - began_ns >= 1000000);
+    assert_true(!found || now_ns() - began_ns >= 30000000); // held up for so long
+    if (!found)
+        found = jobswitch_wait_ready(taken, 2, 20000000000);
+    assert_int_equal(found, 1);
+    assert_ptr_equal(taken[0], job);
+    assert_in_range(now_ns() - began_ns, 30000000, 10000000000);
+    // By a resume, a deadline that has passed is seen as well.
+    waiting_until(1);
+    jobswitch_outcome outcome = {};
+    assert_int_equal(jobswitch_resume_ready(&outcome, 1), 1);
+    assert_int_equal(outcome.answer, JOBSWITCH_FINISH);
+    assert_int_equal(outcome.ret, JOBSWITCH_EXPIRED);
+    end_all();
 }
 
 static void a_deadline_tells_the_loop_when(void **)
@@ -988,13 +1087,18 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(what_is_not_to_be_taken, teardown),
         cmocka_unit_test_teardown(a_wake_before_the_pause_is_not_lost, teardown),
         cmocka_unit_test_teardown(the_descriptor_rests_when_a_take_finds_nothing, teardown),
+        cmocka_unit_test_teardown(the_descriptor_rests_when_a_resume_finds_nothing, teardown),
+        cmocka_unit_test_teardown(no_more_than_asked_for, teardown),
         cmocka_unit_test_teardown(bad_arguments_of_the_ring, teardown),
         cmocka_unit_test_teardown(resume_ready_tells_what_became_of_each, teardown),
         cmocka_unit_test_teardown(no_wake_is_lost, teardown),
         cmocka_unit_test_teardown(a_sleeping_owner_is_called, teardown),
+        cmocka_unit_test_teardown(an_owner_that_is_called_for_nothing_sleeps_again, teardown),
         cmocka_unit_test_teardown(a_signal_handler_wakes, teardown),
         cmocka_unit_test_teardown(wakes_of_jobs_whose_thread_has_ended, teardown),
         cmocka_unit_test_teardown(deadlines_come_in_their_order, teardown),
+        cmocka_unit_test_teardown(the_clock_is_the_kernels, teardown),
+        cmocka_unit_test_teardown(a_wait_ends_with_the_earlier_time, teardown),
         cmocka_unit_test_teardown(a_deadline_tells_the_loop_when, teardown),
         cmocka_unit_test_teardown(deadlines_come_behind_earlier_wakes, teardown),
         cmocka_unit_test_teardown(a_cancelled_job_runs_to_its_end, teardown),

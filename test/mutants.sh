@@ -23,9 +23,7 @@ lister=arch/$ARCH/mutants.pl same=arch/$ARCH/mutants.same
 rm -rf "$OUT"
 mkdir -p "$OUT/test" "$OUT/arch/$ARCH"
 cp "$BUILD/arch/$ARCH"/*.o "$OUT/arch/$ARCH"
-ulimit -c 0
-: >"$OUT/needed"
-began=$SECONDS
+. "$(dirname "$0")/mutants_support.sh"
 
 # ---- the tests -----------------------------------------------------------------
 
@@ -78,26 +76,25 @@ fails() {
     [ "${PIPESTATUS[*]}" != "0 0" ]
 }
 
-# said: the first thing that a test had to say against it
-said() {
-    local line
-    line=$(sed -nE 's/^ERROR: //; s/^\[  ERROR   \] --- //; /RUN|^Segm/d; p; q' "$OUT/said")
-    line=${line#*first: }
-    line=${line#*first }
-    echo "${line:-it crashes or does not end}" | cut -c1-140
-}
-
 # ---- the mutants ------------------------------------------------------------------
 
-caught=0 missed=0 equal=0 total=0
-# reason NAME: from the list of those that are the same
-reason() {
-    [ -f "$same" ] && awk -v name="$1" -F ' # ' '!/^#/ && $1 == name {print $2; found = 1} END {exit !found}' "$same"
+assemble() { $ASSEMBLE -o "$object" "$1" >"$OUT/said" 2>&1 && objcopy --discard-all "$object"; }
+catch() { # FILE FIRST [FILTER]
+    local test
+    if ! assemble "$1"; then
+        by=assembler
+    elif [[ " ${tests[*]} " == *" $2 "* ]] && fails "$2" "$object" "${3:-}"; then
+        by=$2
+    else
+        for test in "${tests[@]}"; do
+            [ "$2 ${3:-}" = "$test " ] && continue
+            if fails "$test" "$object"; then by=$test; return; fi
+        done
+    fi
 }
 for source in "$@"; do
     flat=$OUT/$(basename "$source").i
     object=$OUT/arch/$ARCH/$(basename "$source").o
-    assemble() { $ASSEMBLE -o "$object" "$1" >"$OUT/said" 2>&1 && objcopy --discard-all "$object"; }
     prepare "$source"
     $ASSEMBLE -E "$source" >"$flat" && assemble "$flat" || { cat "$OUT/said"; exit 1; }
     for test in "${tests[@]}"; do
@@ -107,48 +104,8 @@ for source in "$@"; do
             exit 1
         fi
     done
-    perl "$lister" "$flat" >"$OUT/list" || exit 1
-    while IFS=$'\t' read -r number first what; do
-        # without the line number
-        name="${what%%:*}: ${what#*: }"
-        [[ $what == *"${MUTANTS:-}"* ]] || continue
-        total=$((total + 1))
-        perl "$lister" "$flat" "$number" >"$OUT/mutant.${source##*.}"
-        cmp -s "$OUT/mutant.${source##*.}" "$flat" && { echo "no change: $what"; exit 1; }
-        by=
-        if ! assemble "$OUT/mutant.${source##*.}"; then
-            by=assembler
-        else
-            read -r -a try <<<"$first"
-            if [[ " ${tests[*]} " == *" ${try[0]} "* ]] && fails "${try[0]}" "$object" "${try[1]:-}"; then
-                by=${try[0]}
-            else
-                for test in "${tests[@]}"; do
-                    [ "$first" = "$test" ] && continue
-                    if fails "$test" "$object"; then by=$test; break; fi
-                done
-            fi
-        fi
-        if [ -n "$by" ]; then
-            caught=$((caught + 1))
-            echo "caught  $what: $by: $(said)"
-        elif why=$(reason "$name"); then
-            equal=$((equal + 1))
-            echo "$name" >>"$OUT/needed"
-            echo "same    $what: $why"
-        else
-            missed=$((missed + 1))
-            echo "MISSED  $what"
-        fi
-    done <"$OUT/list"
+    each_mutant "$lister" "$flat" "$same"
     assemble "$flat"
 done
-if [ -z "${MUTANTS:-}" ] && [ -f "$same" ]; then
-    while IFS= read -r name; do
-        grep -qxF "$name" "$OUT/needed" && continue
-        missed=$((missed + 1))
-        echo "FAULT   $same has a line that nothing needs: $name"
-    done < <(sed -n '/^#/!s/ # .*//p' "$same")
-fi
-echo "$caught/$((total - equal)) caught, $equal the same as before, in $((SECONDS - began)) s"
-[ $missed = 0 ] && { [ $caught -gt 0 ] || [ -n "${MUTANTS:-}" ]; }
+unneeded "$same"
+mutants_finish

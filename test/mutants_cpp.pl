@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: Apache-2.0
 #
-# What test/mutants.sh does to a C++ source, one thing at a time.
+# What test/mutants_core.sh does to a C++ source, one thing at a time.
 #
 #   mutants_cpp.pl SOURCE           lists its mutants: number, test to try first or -, name,
 #                                   between tabs
@@ -21,7 +21,8 @@ close $in;
 
 # The code alone: comments, strings and directives become blanks of the same length.
 my $code = $source;
-$code =~ s{(//[^\n]*|/\*.*?\*/|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|^\s*\#(?:[^\n\\]|\\.|\\\n)*|\bstatic_assert\([^;]*\)(?=;)|\balignas\(\w+\))}
+# (And calls that are hints to the processor: no test can see them.)
+$code =~ s{(//[^\n]*|/\*.*?\*/|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|^\s*\#(?:[^\n\\]|\\.|\\\n)*|\bstatic_assert\([^;]*\)(?=;)|\balignas\(\w+\)|\b__builtin_prefetch\([^;]*;)}
           {(my $blank = $1) =~ s/[^\n]/ /g; $blank}gmse;
 
 my @lines = split /\n/, $source;
@@ -30,7 +31,7 @@ my @function_of; # by line
     my $function = '';
     for my $i (0 .. $#lines) {
         # A definition begins at the left margin and has its brace there, too.
-        $function = $1 if $lines[$i] =~ /^[a-z].*?([A-Za-z_0-9]+)\(/ && $lines[$i] !~ /;\s*$/;
+        $function = $1 if $lines[$i] =~ /^(?:\[\[[\w:]+\]\] )?[a-z].*?([A-Za-z_0-9]+)\(/ && $lines[$i] !~ /;\s*$/;
         $function_of[$i] = $lines[$i] =~ /^[ }]/ ? $function : '';
         $function_of[$i] = $function if $lines[$i] =~ /^[a-z].*\{.*\}\s*$/;
     }
@@ -130,7 +131,7 @@ sub statement {
         # The one at the end of a function is all that there is.
         return if length $indent <= 4;
     } elsif ($text !~ /^(?:break|continue)\b/) {
-        return if $text =~ /^[\w:]+(?:<[^=;]*>)? [*&]?\w+(?:\[[^\]]*\])?(?: = |[(,;{]| \{)/; # a declaration
+        return if $text =~ /^[\w:]+(?:<[^=;]*>)? [*&]?\w+(?:\[[^\]]*\])?(?: =\s|[(,;{]| \{)/; # a declaration
         return if $text !~ /\(|=|\+\+|--/;
     }
     mutant($at, length $text, ';', 'dropped');

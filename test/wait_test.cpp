@@ -5,8 +5,8 @@
 // the process's open files), so that what is said of them is what the kernel
 // says.
 //
-// This program stands before event_set, event_clear (by the linker's --wrap) and eventfd:
-// they hold a thread up between choosing a descriptor and using it, which is where a
+// This program stands before event_set, event_clear, event_close (by the linker's --wrap)
+// and eventfd: they hold a thread up between choosing a descriptor and using it, which is where a
 // descriptor can come to belong to somebody else.
 //
 // Nothing is asserted on a job's stack or on another thread: it is counted there
@@ -48,7 +48,8 @@ static constexpr int patience_s = 60;
 
 // The thread that is given one stops in its next call of the kind.
 struct hold {
-    char kind = 0; // 'w' write, 'r' read, 'e' eventfd
+    char kind = 0; // 'w' write, 'r' read, 'c' close, 'e' eventfd
+    hold *then = nullptr;
     int fd = -1;   // where it stopped
     sem_t arrived, go;
     hold()
@@ -86,7 +87,7 @@ static void stop_here(char kind, int fd)
     hold *h = held;
     if (!h || h->kind != kind)
         return;
-    held = nullptr;
+    held = h->then;
     h->fd = fd;
     sem_post(&h->arrived);
     await(h->go);
@@ -106,10 +107,20 @@ void __wrap__Z11event_cleari(int fd)
     stop_here('r', fd);
     __real__Z11event_cleari(fd);
 }
+
+void __real__Z11event_closei(int fd);
+void __wrap__Z11event_closei(int fd)
+{
+    stop_here('c', fd);
+    __real__Z11event_closei(fd);
 }
+}
+
+static std::atomic<int> eventfds; // calls that have been made
 
 extern "C" int eventfd(unsigned count, int flags) noexcept
 {
+    eventfds++;
     stop_here('e', -1);
     if (eventfd_errno) {
         errno = eventfd_errno;
@@ -425,6 +436,398 @@ static void a_forked_state_has_descriptors_of_its_own(void **)
     for (int parent : parents)
         close(parent);
     assert_int_equal(open_fds(), fds_before);
+}
+
+// What the word says of a generation.
+static void known_and_ended(void **)
+{
+    constexpr uint64_t retired = 8, known = 32, repeated = 64, fifth = uint64_t(5) << 32;
+    constexpr uint64_t last = uint64_t(wait_generation_most) << 32;
+    assert_true(wait_known(fifth | known, 5));
+    assert_false(wait_known(fifth | known, 4));
+    assert_false(wait_known(fifth, 5));
+    assert_false(wait_known(fifth | known | retired, 5));
+    for (uint32_t generation : {0u, 1u, 4u, 5u, 6u}) {
+        const bool is_earlier = generation && generation < 5;
+        assert_int_equal(wait_has_ended(fifth, generation), is_earlier);
+        assert_int_equal(wait_has_ended(fifth | known, generation), is_earlier);
+        assert_int_equal(wait_has_ended(fifth | repeated, generation), generation != 0);
+    }
+    for (bool is_over : {false, true}) {
+        const uint64_t word = last | (is_over ? retired : 0);
+        assert_true(wait_has_ended(word, wait_generation_most - 1));
+        assert_int_equal(wait_has_ended(word, wait_generation_most), is_over);
+        if (wait_generations_repeat)
+            assert_false(wait_has_ended(word, wait_generation_most + 1));
+    }
+    // It is known to one generation: also where a waker is inside as that ends.
+    for (bool is_held : {false, true}) {
+        wait_owner owner = {};
+        assert_true(ready_reserve(owner.ready, 1, nullptr));
+        wait_state state = {};
+        int reason;
+        assert_true(wait_begin(state));
+        assert_true(wait_descriptor(state, 1, owner, &reason) >= 0);
+        assert_false(wait_known(state.word, 1));
+        hold h;
+        h.kind = is_held ? 'w' : 0;
+        std::thread waker([&] {
+            held = &h;
+            wait_wake(state, 1, owner, 1);
+        });
+        if (is_held)
+            await(h.arrived);
+        else
+            waker.join();
+        assert_true(wait_known(state.word, 1));
+        assert_int_equal(wait_end(state, owner.descriptors), !is_held);
+        if (is_held) {
+            sem_post(&h.go);
+            waker.join();
+        }
+        assert_true(wait_begin(state));
+        assert_int_equal(state.word.load(), uint64_t(2) << 32);
+        wait_cache_close(owner.descriptors);
+        assert_int_equal(owner.descriptors.open.load(), 0);
+    }
+}
+
+// It is not asked of the kernel, and the next generation's is not given out for it.
+static void an_ended_generation_gets_no_descriptor(void **)
+{
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    wait_state state = {};
+    int reason = 0;
+    assert_true(wait_begin(state));
+    assert_true(wait_end(state, owner.descriptors) && wait_begin(state));
+    for (bool with_fd : {false, true}) {
+        assert_true(!with_fd || wait_descriptor(state, 2, owner, &reason) >= 0);
+        const uint64_t word = state.word;
+        const int made = eventfds;
+        reason = 0;
+        for (uint32_t generation : {1, 3}) {
+            assert_int_equal(wait_descriptor(state, generation, owner, &reason), -1);
+            assert_int_equal(reason, JOBSWITCH_E_FINISHED);
+            assert_false(wait_wake(state, generation, owner, 1));
+            assert_false(wait_clear(state, generation, owner));
+        }
+        assert_int_equal(eventfds, made);
+        assert_int_equal(state.word.load(), word);
+    }
+    assert_true(wait_end(state, owner.descriptors));
+    wait_cache_close(owner.descriptors);
+    if (!wait_generations_repeat) {
+        state.word = uint64_t(wait_generation_most) << 32;
+        assert_false(wait_end(state, owner.descriptors));
+        const uint64_t word = state.word;
+        const int made = eventfds;
+        assert_int_equal(wait_descriptor(state, wait_generation_most, owner, &reason), -1);
+        assert_false(wait_wake(state, wait_generation_most, owner, 1));
+        assert_false(wait_clear(state, wait_generation_most, owner));
+        assert_int_equal(eventfds, made);
+        assert_int_equal(state.word.load(), word);
+    }
+    assert_int_equal(owner.descriptors.open.load(), 0);
+}
+
+// What a tool such as ThreadSanitizer is told: a step has what came before it behind it, and
+// who has looked, what others did.
+static struct {
+    int acquired, released, bad;
+    wait_state *state;
+} told;
+
+static void a_tool_is_told_of_each_step(void **)
+{
+    if (sanitized || valgrind)
+        skip_because("the tool is told already");
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    wait_state state = {};
+    int reason;
+    assert_true(wait_begin(state));
+    told = {0, 0, 0, &state};
+    wait_announce([](void *at) { told.acquired++; told.bad += at != &told.state->word; },
+                  [](void *at) { told.released++; told.bad += at != &told.state->word; });
+    // (A step that fails for no reason is tried again, and then is told of again.)
+#define TELLS(what)                                                                            \
+    told.acquired = told.released = 0;                                                         \
+    what;                                                                                      \
+    assert_true(told.acquired > 0 && told.released >= told.acquired);
+    TELLS(assert_true(wait_wake(state, 1, owner, 1)))
+    TELLS(assert_true(wait_take(state)))
+    TELLS(assert_true(wait_clear(state, 1, owner)))
+    TELLS(assert_true(wait_descriptor(state, 1, owner, &reason) >= 0))
+    told.acquired = 0;
+    assert_true(wait_descriptor(state, 1, owner, &reason) >= 0); // it is there
+    assert_int_equal(told.acquired, 1);
+    TELLS(assert_true(wait_wake(state, 1, owner, 1)))
+    TELLS(assert_true(wait_clear(state, 1, owner)))
+    TELLS(assert_true(wait_end(state, owner.descriptors)))
+#undef TELLS
+    assert_int_equal(told.bad, 0);
+    wait_announce(nullptr, nullptr);
+    told.acquired = told.released = 0;
+    assert_true(wait_wake(state, 2, owner, 1));
+    assert_int_equal(told.acquired + told.released, 0);
+    wait_cache_close(owner.descriptors);
+}
+
+// A fork comes while a descriptor is put back: the child's cache must not keep the parent's.
+static void a_fork_while_a_descriptor_is_put_back(void **)
+{
+    const int fds_before = open_fds();
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    wait_state state = {};
+    int reason, done = -1;
+    assert_true(wait_begin(state));
+    const int fd = wait_descriptor(state, 1, owner, &reason);
+    assert_true(fd >= 0 && wait_wake(state, 1, owner, 1));
+    hold h;
+    h.kind = 'r';
+    std::thread ends([&] {
+        held = &h;
+        done = wait_end(state, owner.descriptors);
+    });
+    await(h.arrived);
+    wait_owner_forked(owner);
+    wait_forked(state, owner);
+    sem_post(&h.go);
+    ends.join();
+    assert_int_equal(done, 1);
+    assert_false(is_open(fd));
+    assert_int_equal(owner.descriptors.open.load(), 0);
+    assert_int_equal(owner.descriptors.count, 0);
+    wait_cache_close(owner.descriptors);
+    assert_int_equal(open_fds(), fds_before);
+}
+
+// A fork comes while a descriptor is made: it may be the parent's, too, and is made again.
+static void a_fork_while_a_descriptor_is_made(void **)
+{
+    for (bool is_woken : {false, true}) {
+        const int fds_before = open_fds();
+        wait_owner owner = {};
+        assert_true(ready_reserve(owner.ready, 1, nullptr));
+        wait_state state = {};
+        int reason, fd = -1;
+        assert_true(wait_begin(state));
+        hold h;
+        h.kind = 'e';
+        std::thread asks([&] {
+            held = &h;
+            fd = wait_descriptor(state, 1, owner, &reason);
+        });
+        await(h.arrived);
+        wait_owner_forked(owner);
+        wait_forked(state, owner);
+        if (is_woken)
+            assert_true(wait_wake(state, 1, owner, 1));
+        const int made = eventfds;
+        sem_post(&h.go);
+        asks.join();
+        assert_true(fd >= 0);
+        assert_int_equal(eventfds - made, 1);
+        assert_int_equal(readable(fd), is_woken);
+        assert_int_equal(owner.descriptors.open.load(), 1);
+        // Its pin was taken back by the fork, and is not taken back again.
+        assert_true(wait_clear(state, 1, owner));
+        assert_int_equal(wait_end(state, owner.descriptors), !is_woken);
+        wait_take(state);
+        assert_true(wait_begin(state));
+        wait_cache_close(owner.descriptors);
+        assert_int_equal(owner.descriptors.open.load(), 0);
+        assert_int_equal(open_fds(), fds_before);
+    }
+}
+
+// The child clears what a waker, who goes on there, is still about to write: what is readable
+// then is marked, and the next job that gets the descriptor does not find it so.
+static void a_fork_while_a_waker_is_held(void **)
+{
+    const int fds_before = open_fds();
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    wait_state state = {};
+    int reason;
+    assert_true(wait_begin(state));
+    const int fd = wait_descriptor(state, 1, owner, &reason);
+    hold h;
+    h.kind = 'w';
+    std::thread waker([&] {
+        held = &h;
+        wait_wake(state, 1, owner, 1);
+    });
+    await(h.arrived);
+    wait_owner_forked(owner);
+    wait_forked(state, owner);
+    assert_true(readable(fd));
+    assert_true(wait_clear(state, 1, owner));
+    assert_false(readable(fd));
+    sem_post(&h.go);
+    waker.join();
+    assert_true(readable(fd));
+    assert_true(wait_end(state, owner.descriptors));
+    assert_false(readable(fd));
+    assert_true(wait_begin(state));
+    assert_int_equal(wait_descriptor(state, 2, owner, &reason), fd);
+    assert_true(wait_end(state, owner.descriptors));
+    wait_cache_close(owner.descriptors);
+    assert_int_equal(owner.descriptors.open.load(), 0);
+    assert_int_equal(open_fds(), fds_before);
+}
+
+// A waker from before a fork comes back when the state has a later generation, with a waker
+// of its own: that one's pin stays, and what it closes is closed once.
+static void a_fork_and_a_waker_of_the_next_generation(void **)
+{
+    enum { lives, rests, closes, ends };
+    for (int at = lives; at < ends; at++) {
+        const int fds_before = open_fds();
+        wait_owner owner = {};
+        assert_true(ready_reserve(owner.ready, 1, nullptr));
+        wait_state state = {};
+        int reason;
+        assert_true(wait_begin(state));
+        assert_true(wait_descriptor(state, 1, owner, &reason) >= 0);
+        hold first, second, closing;
+        first.kind = second.kind = 'w';
+        closing.kind = 'c';
+        second.then = at == closes ? &closing : nullptr;
+        std::thread early([&] {
+            held = &first;
+            wait_wake(state, 1, owner, 1);
+        });
+        await(first.arrived);
+        wait_owner_forked(owner);
+        wait_forked(state, owner);
+        assert_true(wait_end(state, owner.descriptors) && wait_begin(state));
+        const int fd = wait_descriptor(state, 2, owner, &reason);
+        assert_true(fd >= 0);
+        std::thread late([&] {
+            held = &second;
+            wait_wake(state, 2, owner, 1);
+        });
+        await(second.arrived);
+        if (at == lives) {
+            sem_post(&first.go);
+            early.join();
+        }
+        assert_false(wait_end(state, owner.descriptors));
+        assert_false(wait_begin(state));
+        if (at == rests) {
+            sem_post(&first.go);
+            early.join();
+        }
+        assert_false(wait_begin(state));
+        assert_true(is_open(fd));
+        sem_post(&second.go);
+        if (at == closes) {
+            await(closing.arrived);
+            sem_post(&first.go);
+            early.join();
+            assert_int_equal(owner.descriptors.open.load(), 1);
+            assert_false(wait_begin(state));
+            sem_post(&closing.go);
+        }
+        late.join();
+        assert_false(is_open(fd));
+        assert_true(wait_begin(state));
+        wait_cache_close(owner.descriptors);
+        assert_int_equal(owner.descriptors.open.load(), 0);
+        assert_int_equal(open_fds(), fds_before);
+    }
+}
+
+// What a child's thread does with the jobs of a thread that is not there.
+static void states_of_an_orphan(void **)
+{
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 2, nullptr));
+    wait_state without = {}, with = {};
+    int reason;
+    assert_true(wait_begin(without) && wait_begin(with));
+    const int fd = wait_descriptor(with, 1, owner, &reason);
+    const int rings = ready_descriptor(owner.ready, &reason);
+    assert_true(fd >= 0 && rings >= 0);
+    wait_owner_orphaned(owner);
+    assert_false(ready_has_descriptor(owner.ready));
+    assert_false(wait_wake(with, 1, owner, 1));
+    assert_false(readable(fd)); // which is the parent's
+    assert_false(wait_clear(with, 1, owner));
+    assert_true(wait_wake(without, 1, owner, 2));
+    assert_true(wait_queued(without));
+    assert_true(wait_clear(without, 1, owner));
+    reason = 0;
+    assert_int_equal(wait_descriptor(without, 1, owner, &reason), -1);
+    assert_int_equal(reason, JOBSWITCH_E_WRONG_THREAD);
+    close(fd);
+    close(rings);
+}
+
+// Room for descriptors, to its last place, and what is left of it when the cache is closed.
+static void room_of_the_cache(void **)
+{
+    wait_owner owner = {};
+    wait_cache &cache = owner.descriptors;
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    wait_state state = {};
+    int reason;
+    assert_true(wait_begin(state));
+    uint32_t generation = 1;
+    for (int round = 0; round < 2; round++) {
+        const size_t kib_before = status_kib("VmSize");
+        const int fd = wait_descriptor(state, generation++, owner, &reason);
+        assert_true(wait_end(state, cache) && wait_begin(state));
+        assert_int_equal(cache.count, 1);
+        for (int grown = 0; grown < 3; grown++) {
+            const size_t full = cache.capacity;
+            for (size_t i = 0; i < full; i++)
+                cache.fds[i] = grown ? cache.fds[i] : fd;
+            cache.count = full - 1; // as if all were kept
+            assert_int_equal(wait_descriptor(state, generation++, owner, &reason), fd);
+            cache.count = full;
+            assert_true(wait_end(state, cache) && wait_begin(state));
+            assert_true(cache.capacity > full);
+            assert_int_equal(cache.count, full + 1);
+            for (size_t i = 0; i <= full; i++)
+                assert_int_equal(cache.fds[i], fd);
+            for (size_t i = full; i < cache.capacity; i++)
+                cache.fds[i] = fd;
+        }
+        cache.count = 1;
+        wait_cache_close(cache);
+        assert_false(is_open(fd));
+        assert_null(cache.fds);
+        assert_int_equal(cache.capacity + cache.count + cache.open, 0);
+        if (plain)
+            assert_int_equal(status_kib("VmSize"), kib_before);
+    }
+}
+
+// A program may have closed its standard input.
+static void a_descriptor_whose_number_is_0(void **)
+{
+    const int status = child([] {
+        close(0);
+        wait_owner owner = {};
+        wait_state state = {};
+        int reason;
+        CHILD_NEEDS(ready_reserve(owner.ready, 1, nullptr));
+        CHILD_NEEDS(wait_begin(state));
+        CHILD_NEEDS(wait_descriptor(state, 1, owner, &reason) == 0);
+        CHILD_NEEDS(owner.descriptors.open.load() == 1);
+        CHILD_NEEDS(wait_wake(state, 1, owner, 1) && readable(0));
+        CHILD_NEEDS(wait_end(state, owner.descriptors) && !readable(0));
+        CHILD_NEEDS(wait_descriptor(state, 2, owner, &reason) == 0);
+        CHILD_NEEDS(wait_end(state, owner.descriptors));
+        wait_cache_close(owner.descriptors);
+        CHILD_NEEDS(owner.descriptors.open.load() == 0 && !is_open(0));
+        return 0;
+    });
+    assert_int_equal(status, 0);
 }
 
 static void more_descriptors_than_the_first_page_of_the_cache(void **)
@@ -1691,6 +2094,16 @@ int main(int argc, char **argv)
         cmocka_unit_test(every_short_sequence_of_a_state),
         cmocka_unit_test(the_descriptor_is_made_when_asked_for),
         cmocka_unit_test(a_forked_state_has_descriptors_of_its_own),
+        cmocka_unit_test(known_and_ended),
+        cmocka_unit_test(an_ended_generation_gets_no_descriptor),
+        cmocka_unit_test(a_tool_is_told_of_each_step),
+        cmocka_unit_test(a_fork_while_a_descriptor_is_put_back),
+        cmocka_unit_test(a_fork_while_a_descriptor_is_made),
+        cmocka_unit_test(a_fork_while_a_waker_is_held),
+        cmocka_unit_test(a_fork_and_a_waker_of_the_next_generation),
+        cmocka_unit_test(states_of_an_orphan),
+        cmocka_unit_test(room_of_the_cache),
+        cmocka_unit_test(a_descriptor_whose_number_is_0),
         cmocka_unit_test(more_descriptors_than_the_first_page_of_the_cache),
         cmocka_unit_test(every_short_sequence_of_calls),
         cmocka_unit_test(descriptors_are_kept_for_reuse),
