@@ -122,8 +122,9 @@ job &job_of_entry(uint32_t entry)
 // A running job's context never lies so, as is asserted here; another thread's root may, and
 // then the key keeps out.
 static_assert(!handle_is_wide ||
-              (__builtin_offsetof(pool_thread, root) - __builtin_offsetof(job, ctx)) % 64 != 0);
-static_assert(alignof(pool_thread) == 64 && JS_JOB_BYTES % 64 == 0);
+              (__builtin_offsetof(pool_thread, root) - __builtin_offsetof(job, ctx)) %
+                  alignof(pool_thread) != 0);
+static_assert(JS_JOB_BYTES % alignof(pool_thread) == 0);
 
 void job_renew_handle(job &j, bool keep_out)
 {

@@ -24,8 +24,14 @@ struct job_list {
 
 struct pool;
 
+// A whole line where dlopen() can give that to a plugin. glibc has no more than 32 bytes on
+// most CPUs: the alignment of its static TLS is fixed when the program starts.
+#ifndef JS_THREAD_ALIGN // machine.h
+#define JS_THREAD_ALIGN 32
+#endif
+
 // What a thread keeps at hand, all that the fast path reads but the jobs.
-struct alignas(64) pool_thread {
+struct alignas(JS_THREAD_ALIGN) pool_thread {
     // Not used: with it the root lies elsewhere in a cache line than any job's context. See
     // job_renew_handle.
     uintptr_t shift;

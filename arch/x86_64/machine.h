@@ -24,4 +24,6 @@
 #define JS_CTX_R15 64
 #define JS_CTX_CHILD 72
 
+#define JS_THREAD_ALIGN 64
+
 #endif
