@@ -643,6 +643,52 @@ static void a_fork_while_a_descriptor_is_made(void **)
     }
 }
 
+// A descriptor that nobody has woken is not readable after a fork, cleared or never asked.
+static void a_fork_wakes_nobody(void **)
+{
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    for (bool was_woken : {false, true}) {
+        wait_state state = {};
+        int reason;
+        assert_true(wait_begin(state));
+        const int fd = wait_descriptor(state, 1, owner, &reason);
+        if (was_woken)
+            assert_true(wait_wake(state, 1, owner, 1) && wait_clear(state, 1, owner));
+        wait_owner_forked(owner);
+        wait_forked(state, owner);
+        assert_false(readable(fd));
+        assert_true(wait_end(state, owner.descriptors));
+    }
+    wait_cache_close(owner.descriptors);
+    assert_int_equal(owner.descriptors.open.load(), 0);
+}
+
+// Who asks for a descriptor while the generation ends gets none, and it is not kept.
+static void a_generation_ends_while_its_descriptor_is_made(void **)
+{
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    wait_state state = {};
+    int reason = 0, fd = 0, fds_before = open_fds();
+    assert_true(wait_begin(state));
+    hold h;
+    h.kind = 'e';
+    std::thread asks([&] {
+        held = &h;
+        fd = wait_descriptor(state, 1, owner, &reason);
+    });
+    await(h.arrived);
+    assert_false(wait_end(state, owner.descriptors));
+    sem_post(&h.go);
+    asks.join();
+    assert_int_equal(fd, -1);
+    assert_int_equal(reason, JOBSWITCH_E_FINISHED);
+    assert_int_equal(open_fds(), fds_before);
+    assert_int_equal(owner.descriptors.open.load(), 0);
+    assert_true(wait_begin(state));
+}
+
 // The child clears what a waker, who goes on there, is still about to write: what is readable
 // then is marked, and the next job that gets the descriptor does not find it so.
 static void a_fork_while_a_waker_is_held(void **)
@@ -2099,6 +2145,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_tool_is_told_of_each_step),
         cmocka_unit_test(a_fork_while_a_descriptor_is_put_back),
         cmocka_unit_test(a_fork_while_a_descriptor_is_made),
+        cmocka_unit_test(a_fork_wakes_nobody),
+        cmocka_unit_test(a_generation_ends_while_its_descriptor_is_made),
         cmocka_unit_test(a_fork_while_a_waker_is_held),
         cmocka_unit_test(a_fork_and_a_waker_of_the_next_generation),
         cmocka_unit_test(states_of_an_orphan),
