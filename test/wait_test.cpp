@@ -767,7 +767,12 @@ static void a_fork_while_a_waker_is_held(void **)
         wait_wake(state, 1, owner, 1);
     });
     await(h.arrived);
+    const int rings = ready_descriptor(owner.ready, &reason);
+    ready_rest(owner.ready);
+    assert_false(readable(rings));
     wait_owner_forked(owner);
+    assert_true(readable(rings)); // the owner's ring is told, too
+    ready_close(owner.ready);
     wait_forked(state, owner);
     assert_true(readable(fd));
     assert_true(wait_clear(state, 1, owner));
