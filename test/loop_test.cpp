@@ -13,6 +13,7 @@
 #include <string>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <thread>
 #include <vector>
 
@@ -249,6 +250,25 @@ static void the_descriptor_rests_when_a_resume_finds_nothing(void **)
     assert_int_equal(jobswitch_resume_ready(outcomes, 1), 0);
     assert_false(readable(fd));
     end_all();
+}
+
+static void no_room_for_a_ring(void **)
+{
+    if (!plain)
+        skip_because("the tool needs memory");
+    const int status = child([] {
+        jobswitch_job *job = paused();
+        jobswitch_wake(job);
+        pool &p = *pool_thread_state.pool;
+        p.waits.ready.tail = 0; // as if there were none yet
+        const rlimit none = {4096, 4096};
+        CHILD_NEEDS(setrlimit(RLIMIT_AS, &none) == 0);
+        int reason = 0;
+        CHILD_NEEDS(loop_descriptor(p, &reason) == -1);
+        CHILD_NEEDS(reason == JOBSWITCH_E_NO_MEMORY && !ready_has_descriptor(p.waits.ready));
+        return 0;
+    });
+    assert_int_equal(status, 0);
 }
 
 // What was told in a call is no more than there is room for, and the rest comes later.
@@ -1088,6 +1108,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_wake_before_the_pause_is_not_lost, teardown),
         cmocka_unit_test_teardown(the_descriptor_rests_when_a_take_finds_nothing, teardown),
         cmocka_unit_test_teardown(the_descriptor_rests_when_a_resume_finds_nothing, teardown),
+        cmocka_unit_test_teardown(no_room_for_a_ring, teardown),
         cmocka_unit_test_teardown(no_more_than_asked_for, teardown),
         cmocka_unit_test_teardown(bad_arguments_of_the_ring, teardown),
         cmocka_unit_test_teardown(resume_ready_tells_what_became_of_each, teardown),
