@@ -13,6 +13,7 @@
 #include <string>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <thread>
 #include <vector>
 
@@ -197,6 +198,35 @@ static void a_wake_before_the_pause_is_not_lost(void **)
     end_all();
 }
 
+// It is woken while it runs, and takes what is ready itself, where it is not to be found: it
+// comes when it has paused.
+static int takes_itself(void *arg)
+{
+    bool resumes = *static_cast<bool *>(arg);
+    jobswitch_job *taken[4];
+    jobswitch_outcome outcomes[4];
+    jobswitch_wake(jobswitch_get_current_job());
+    size_t found = resumes ? jobswitch_resume_ready(outcomes, 4) : jobswitch_take_ready(taken, 4);
+    jobswitch_pause_job();
+    return int(found);
+}
+
+static void a_wake_that_its_own_job_comes_across_is_not_lost(void **)
+{
+    for (bool resumes : {false, true}) {
+        jobswitch_job *job = nullptr, *taken[4];
+        int ret = -1;
+        assert_int_equal(
+            jobswitch_start_job(&job, &ret, takes_itself, &resumes, sizeof resumes),
+            JOBSWITCH_PAUSE);
+        assert_int_equal(jobswitch_take_ready(taken, 4), 1);
+        assert_ptr_equal(taken[0], job);
+        assert_int_equal(jobswitch_start_job(&job, &ret, nullptr, nullptr, 0),
+                         JOBSWITCH_FINISH);
+        assert_int_equal(ret, 0);
+    }
+}
+
 static void the_descriptor_rests_when_a_take_finds_nothing(void **)
 {
     jobswitch_job *taken[4], *job = paused(), *other = paused();
@@ -249,6 +279,25 @@ static void the_descriptor_rests_when_a_resume_finds_nothing(void **)
     assert_int_equal(jobswitch_resume_ready(outcomes, 1), 0);
     assert_false(readable(fd));
     end_all();
+}
+
+static void no_room_for_a_ring(void **)
+{
+    if (!plain)
+        skip_because("the tool needs memory");
+    const int status = child([] {
+        jobswitch_job *job = paused();
+        jobswitch_wake(job);
+        pool &p = *pool_thread_state.pool;
+        p.waits.ready.tail = 0; // as if there were none yet
+        const rlimit none = {4096, 4096};
+        CHILD_NEEDS(setrlimit(RLIMIT_AS, &none) == 0);
+        int reason = 0;
+        CHILD_NEEDS(loop_descriptor(p, &reason) == -1);
+        CHILD_NEEDS(reason == JOBSWITCH_E_NO_MEMORY && !ready_has_descriptor(p.waits.ready));
+        return 0;
+    });
+    assert_int_equal(status, 0);
 }
 
 // What was told in a call is no more than there is room for, and the rest comes later.
@@ -1086,8 +1135,10 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(a_ring_that_grows_keeps_what_is_in_it, teardown),
         cmocka_unit_test_teardown(what_is_not_to_be_taken, teardown),
         cmocka_unit_test_teardown(a_wake_before_the_pause_is_not_lost, teardown),
+        cmocka_unit_test_teardown(a_wake_that_its_own_job_comes_across_is_not_lost, teardown),
         cmocka_unit_test_teardown(the_descriptor_rests_when_a_take_finds_nothing, teardown),
         cmocka_unit_test_teardown(the_descriptor_rests_when_a_resume_finds_nothing, teardown),
+        cmocka_unit_test_teardown(no_room_for_a_ring, teardown),
         cmocka_unit_test_teardown(no_more_than_asked_for, teardown),
         cmocka_unit_test_teardown(bad_arguments_of_the_ring, teardown),
         cmocka_unit_test_teardown(resume_ready_tells_what_became_of_each, teardown),

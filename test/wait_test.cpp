@@ -643,6 +643,112 @@ static void a_fork_while_a_descriptor_is_made(void **)
     }
 }
 
+// A descriptor that nobody has woken is not readable after a fork, cleared or never asked.
+static void a_fork_wakes_nobody(void **)
+{
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    for (bool was_woken : {false, true}) {
+        wait_state state = {};
+        int reason;
+        assert_true(wait_begin(state));
+        const int fd = wait_descriptor(state, 1, owner, &reason);
+        if (was_woken)
+            assert_true(wait_wake(state, 1, owner, 1) && wait_clear(state, 1, owner));
+        wait_owner_forked(owner);
+        wait_forked(state, owner);
+        assert_false(readable(fd));
+        assert_true(wait_end(state, owner.descriptors));
+    }
+    wait_cache_close(owner.descriptors);
+    assert_int_equal(owner.descriptors.open.load(), 0);
+}
+
+// Who asks for a descriptor while the generation ends gets none, and it is not kept.
+static void a_generation_ends_while_its_descriptor_is_made(void **)
+{
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 1, nullptr));
+    wait_state state = {};
+    int reason = 0, fd = 0, fds_before = open_fds();
+    assert_true(wait_begin(state));
+    hold h;
+    h.kind = 'e';
+    std::thread asks([&] {
+        held = &h;
+        fd = wait_descriptor(state, 1, owner, &reason);
+    });
+    await(h.arrived);
+    assert_false(wait_end(state, owner.descriptors));
+    sem_post(&h.go);
+    asks.join();
+    assert_int_equal(fd, -1);
+    assert_int_equal(reason, JOBSWITCH_E_FINISHED);
+    assert_int_equal(open_fds(), fds_before);
+    assert_int_equal(owner.descriptors.open.load(), 0);
+    assert_true(wait_begin(state));
+}
+
+// What is kept of the parent's is closed by the first call that needs the cache; what the
+// child keeps from then on is used again.
+static void a_fork_and_what_is_kept(void **)
+{
+    for (bool asks_first : {false, true}) {
+        const int fds_before = open_fds();
+        wait_owner owner = {};
+        wait_cache &cache = owner.descriptors;
+        assert_true(ready_reserve(owner.ready, 1, nullptr));
+        wait_state used = {}, kept = {};
+        int reason;
+        assert_true(wait_begin(used) && wait_begin(kept));
+        assert_true(wait_descriptor(used, 1, owner, &reason) >= 0);
+        const int parents = dup(wait_descriptor(kept, 1, owner, &reason));
+        assert_true(wait_end(kept, cache) && wait_begin(kept));
+        wait_owner_forked(owner);
+        wait_forked(used, owner);
+        wait_forked(kept, owner);
+        if (asks_first) {
+            assert_true(wait_descriptor(kept, 2, owner, &reason) >= 0);
+            assert_true(wait_wake(kept, 2, owner, 1));
+            assert_false(readable(parents));
+            assert_true(wait_end(kept, cache) && wait_begin(kept));
+        }
+        assert_true(wait_end(used, cache) && wait_begin(used));
+        assert_int_equal(cache.open.load(), asks_first ? 2 : 1);
+        const int made = eventfds;
+        for (uint32_t generation = 2; generation < 5; generation++) {
+            assert_true(wait_descriptor(used, generation, owner, &reason) >= 0);
+            assert_true(wait_end(used, cache) && wait_begin(used));
+        }
+        assert_int_equal(eventfds, made);
+        wait_cache_close(cache);
+        assert_int_equal(cache.open.load(), 0);
+        close(parents);
+        assert_int_equal(open_fds(), fds_before);
+    }
+}
+
+// A descriptor that there is no room to keep is closed.
+static void no_memory_for_the_cache(void **)
+{
+    if (!plain)
+        skip_because("the tool needs memory");
+    const int status = child([] {
+        static wait_owner owner;
+        static wait_state state;
+        int reason;
+        CHILD_NEEDS(ready_reserve(owner.ready, 1, nullptr) && wait_begin(state));
+        const int fd = wait_descriptor(state, 1, owner, &reason);
+        const rlimit none = {4096, 4096};
+        CHILD_NEEDS(fd >= 0 && setrlimit(RLIMIT_AS, &none) == 0);
+        CHILD_NEEDS(wait_end(state, owner.descriptors));
+        CHILD_NEEDS(!is_open(fd) && owner.descriptors.open.load() == 0);
+        CHILD_NEEDS(!owner.descriptors.fds && !owner.descriptors.capacity);
+        return 0;
+    });
+    assert_int_equal(status, 0);
+}
+
 // The child clears what a waker, who goes on there, is still about to write: what is readable
 // then is marked, and the next job that gets the descriptor does not find it so.
 static void a_fork_while_a_waker_is_held(void **)
@@ -661,7 +767,12 @@ static void a_fork_while_a_waker_is_held(void **)
         wait_wake(state, 1, owner, 1);
     });
     await(h.arrived);
+    const int rings = ready_descriptor(owner.ready, &reason);
+    ready_rest(owner.ready);
+    assert_false(readable(rings));
     wait_owner_forked(owner);
+    assert_true(readable(rings)); // the owner's ring is told, too
+    ready_close(owner.ready);
     wait_forked(state, owner);
     assert_true(readable(fd));
     assert_true(wait_clear(state, 1, owner));
@@ -2099,6 +2210,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_tool_is_told_of_each_step),
         cmocka_unit_test(a_fork_while_a_descriptor_is_put_back),
         cmocka_unit_test(a_fork_while_a_descriptor_is_made),
+        cmocka_unit_test(a_fork_wakes_nobody),
+        cmocka_unit_test(a_generation_ends_while_its_descriptor_is_made),
+        cmocka_unit_test(a_fork_and_what_is_kept),
+        cmocka_unit_test(no_memory_for_the_cache),
         cmocka_unit_test(a_fork_while_a_waker_is_held),
         cmocka_unit_test(a_fork_and_a_waker_of_the_next_generation),
         cmocka_unit_test(states_of_an_orphan),
