@@ -790,6 +790,7 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
         free_records = p->next_free;
     if (!p && !(p = record_make()))
         return nullptr;
+    p->waits.orphaned = false;
     p->keep_out = low_half(&pool_nobody) == low_half(&here);
     for (pool *other = all_records; other; other = other->next_record)
         if (other != p && other->in_use && low_half(other->here) == low_half(&here))
@@ -862,7 +863,10 @@ static void requeue(pool &p)
 // fork() at any place here: what this thread is at, it goes on with.
 static void forked()
 {
-    after_fork();
+    static pid_t known; // the handlers may have been registered twice: see make_key
+    if (known == getpid())
+        return;
+    known = getpid();
     for (pool *p = all_records; p; p = p->next_record) {
         if (!p->in_use)
             continue;
@@ -876,6 +880,8 @@ static void forked()
             for_each_block(chunk, [p](job &j) { wait_forked(j.wait, p->waits); });
         requeue(*p);
     }
+    // Only now: a handler that comes before this one may have made a thread.
+    after_fork();
 }
 
 // glibc's pthread_atfork is this, in an object file of its own that carries no mark of
@@ -892,16 +898,21 @@ static int register_atfork() { return pthread_atfork(before_fork, after_fork, fo
 // What the process needs once. What fails now may succeed later.
 static bool make_key(int *reason)
 {
+    // Before any lock is taken, for without the handlers a fork now would leave it taken in
+    // the child. Two threads may come here at once.
+    static std::atomic<bool> registered;
+    if (!registered.load(std::memory_order_acquire)) {
+        if (register_atfork() != 0) {
+            *reason = JOBSWITCH_E_NO_MEMORY;
+            return false;
+        }
+        registered.store(true, std::memory_order_release);
+    }
     lock_scope scope(records_guard);
     if (key_made)
         return true;
     if (pthread_key_create(&key, thread_ended) != 0) {
         *reason = JOBSWITCH_E_NO_THREAD_KEY;
-        return false;
-    }
-    if (register_atfork() != 0) {
-        pthread_key_delete(key);
-        *reason = JOBSWITCH_E_NO_MEMORY;
         return false;
     }
     return key_made = true;
