@@ -133,12 +133,19 @@ static uint64_t call_begin(ready_ring &ring)
     return calls / calls_fork_one;
 }
 
+// A left descriptor is what an earlier owner's was: who begins a call after it was left does
+// not find it. So each is closed if all calls are done after it was looked at; else the last
+// of them closes it. The upper half counts what has been left in this place, for the same
+// number may be left there again.
 static void close_left(ready_ring &ring)
 {
-    for (std::atomic<int> &left : ring.fds_left)
-        if (left.load(std::memory_order_seq_cst))
-            if (int after = left.exchange(0, std::memory_order_acq_rel))
-                event_close(after - 1);
+    for (std::atomic<uint64_t> &left : ring.fds_left) {
+        uint64_t after = left.load(std::memory_order_seq_cst);
+        if (uint32_t(after) && calls_are_done(ring.calls.load(std::memory_order_seq_cst)) &&
+            left.compare_exchange_strong(after, after & ~uint64_t(UINT32_MAX),
+                                         std::memory_order_acq_rel, std::memory_order_relaxed))
+            event_close(int(uint32_t(after)) - 1);
+    }
 }
 
 static void call_end(ready_ring &ring, uint64_t forks)
@@ -335,8 +342,9 @@ void ready_sleep(ready_ring &ring, uint64_t deadline_ns)
 void ready_close(ready_ring &ring)
 {
     const int after = ring.fd_after.load(std::memory_order_relaxed);
-    std::atomic<int> *left = ring.fds_left, *end = left + sizeof ring.fds_left / sizeof *left;
-    while (left < end && left->load(std::memory_order_relaxed))
+    std::atomic<uint64_t> *left = ring.fds_left,
+                          *end = left + sizeof ring.fds_left / sizeof *left;
+    while (left < end && uint32_t(left->load(std::memory_order_relaxed)))
         left++;
     // (All that owners before have left are still there: this one stays for the next.)
     if (!after || left == end)
@@ -344,7 +352,8 @@ void ready_close(ready_ring &ring)
     // Either a waker counts itself first, and is seen here, or it finds no descriptor. And
     // either its end is seen here, or it sees what was left.
     ring.fd_after.store(0, std::memory_order_seq_cst);
-    left->store(after, std::memory_order_seq_cst);
+    const uint64_t times = left->load(std::memory_order_relaxed) >> 32;
+    left->store((times + 1) << 32 | uint32_t(after), std::memory_order_seq_cst);
     if (calls_are_done(ring.calls.load(std::memory_order_seq_cst)))
         close_left(ring);
     ring.calls_seen = calls_unknown;

@@ -46,7 +46,8 @@ struct ready_ring {
     std::atomic<uint64_t> calls;  // see call_owner
     std::atomic<uint32_t> asleep; // the owner waits for it to become 0
     std::atomic<int> fd_after;    // the descriptor's number + 1; 0: none
-    std::atomic<int> fds_left[4]; // those that wakers were inside of at ready_close; the same
+    // Those that wakers were inside of at ready_close: the same, and above it a count.
+    std::atomic<uint64_t> fds_left[4];
     std::atomic<std::atomic<uint64_t> *> slots[32]; // by the logarithm of their number
 
     // The owner's.
