@@ -199,6 +199,7 @@ static void unpin(wait_state &state, wait_cache &cache, uint64_t pinned, uint64_
 {
     uint64_t word = state.word.load(std::memory_order_relaxed);
     uint64_t next;
+    int closes;
     do {
         bool same = !((word ^ pinned) & (generation_mask | retired));
         bool after = (word & resting) &&
@@ -206,17 +207,21 @@ static void unpin(wait_state &state, wait_cache &cache, uint64_t pinned, uint64_
         bool counts = (same || after) && !((word ^ pinned) & forks_mask);
         if (!counts && !(same && mark))
             return;
-        // The mark and the pin go in one step: with no pins left, the mark is true.
+        // The mark and the pin go in one step: with no pins left, the mark is true. So does
+        // the rest with its last pin, for a child of a fork that found it after the close
+        // would close that number once more.
         next = (same ? word | mark : word) - (counts ? pin : 0);
+        closes = -1;
+        if ((next & resting) && !(next & pins_mask)) {
+            if (next & has_fd)
+                closes = state.fd.load(std::memory_order_relaxed);
+            next = rested_word(next);
+        }
     } while (!change(state, word, next));
-    if (!(next & resting) || (next & pins_mask))
-        return;
-    if (next & has_fd) {
-        event_close(state.fd.load(std::memory_order_relaxed));
+    if (closes >= 0) {
+        event_close(closes);
         cache.open--;
     }
-    // Nobody else touches a resting state without pins, but who takes it from the ring.
-    state.word.fetch_and(rested_word(~uint64_t(0)), std::memory_order_release);
 }
 
 bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32_t entry)

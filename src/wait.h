@@ -17,8 +17,8 @@
 //  forks    how often pins have been taken back in this generation: by a fork, whose
 //           child has only one thread. A pin of before is not taken back twice.
 //  resting  the generation ended while there were pins: the last one to leave
-//           closes the descriptor, if fd is set. Until then the state is not to
-//           be reused.
+//           ends that, and closes the descriptor if fd is set. Until then the
+//           state is not to be reused.
 //  retired  the last generation of all has ended.
 //  queued   an entry for this state is in the owner's ready ring, or about to be. So
 //           there is one at most; and while it is there, no other generation begins:
