@@ -28,7 +28,6 @@
 #include <vector>
 
 #include "context.h"
-#include "explore.h"
 #include "weak.h"
 
 namespace weak {
@@ -131,6 +130,42 @@ struct region {
     uintptr_t begin;
     size_t bytes;
     bool mapped;
+};
+
+// By 64 bits of hash: of a few million states, no two are likely to meet.
+class seen_states {
+public:
+    seen_states() : table(1 << 16) {}
+    bool add(uint64_t hash)
+    {
+        if (size * 2 > table.size())
+            grow();
+        uint64_t *at = place(hash);
+        if (*at)
+            return false;
+        *at = hash;
+        size++;
+        return true;
+    }
+    size_t size = 0;
+
+private:
+    uint64_t *place(uint64_t hash)
+    {
+        size_t i = size_t(hash) & (table.size() - 1);
+        while (table[i] && table[i] != hash)
+            i = (i + 1) & (table.size() - 1);
+        return &table[i];
+    }
+    void grow()
+    {
+        std::vector<uint64_t> old(table.size() * 2);
+        old.swap(table);
+        for (uint64_t hash : old)
+            if (hash)
+                *place(hash) = hash;
+    }
+    std::vector<uint64_t> table;
 };
 
 inline struct machine {
