@@ -604,6 +604,13 @@ static void a_fork_while_a_descriptor_is_put_back(void **)
     assert_int_equal(open_fds(), fds_before);
 }
 
+static void nothing_stays_open(wait_owner &owner, int fds_before)
+{
+    wait_cache_close(owner.descriptors);
+    assert_int_equal(owner.descriptors.open.load(), 0);
+    assert_int_equal(open_fds(), fds_before);
+}
+
 // A fork comes while a descriptor is made: it may be the parent's, too, and is made again.
 static void a_fork_while_a_descriptor_is_made(void **)
 {
@@ -637,9 +644,7 @@ static void a_fork_while_a_descriptor_is_made(void **)
         assert_int_equal(wait_end(state, owner.descriptors), !is_woken);
         wait_take(state);
         assert_true(wait_begin(state));
-        wait_cache_close(owner.descriptors);
-        assert_int_equal(owner.descriptors.open.load(), 0);
-        assert_int_equal(open_fds(), fds_before);
+        nothing_stays_open(owner, fds_before);
     }
 }
 
@@ -785,9 +790,7 @@ static void a_fork_while_a_waker_is_held(void **)
     assert_true(wait_begin(state));
     assert_int_equal(wait_descriptor(state, 2, owner, &reason), fd);
     assert_true(wait_end(state, owner.descriptors));
-    wait_cache_close(owner.descriptors);
-    assert_int_equal(owner.descriptors.open.load(), 0);
-    assert_int_equal(open_fds(), fds_before);
+    nothing_stays_open(owner, fds_before);
 }
 
 // A waker from before a fork comes back when the state has a later generation, with a waker
@@ -848,9 +851,7 @@ static void a_fork_and_a_waker_of_the_next_generation(void **)
         late.join();
         assert_false(is_open(fd));
         assert_true(wait_begin(state));
-        wait_cache_close(owner.descriptors);
-        assert_int_equal(owner.descriptors.open.load(), 0);
-        assert_int_equal(open_fds(), fds_before);
+        nothing_stays_open(owner, fds_before);
     }
 }
 
