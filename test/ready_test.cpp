@@ -24,6 +24,7 @@ static struct {
     int64_t end_s, end_ns;
     void (*meanwhile)(); // instead of a sleep
     void (*at_wake)();
+    void (*at_close)(); // once
     size_t mapped_bytes; // by the last one
     bool maps_refused;
 } kernel;
@@ -49,6 +50,11 @@ static constexpr long futex_call = SYS_futex;
 long __real_syscall(long, ...);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
+    if (number == SYS_close && kernel.at_close) {
+        auto at_close = kernel.at_close;
+        kernel.at_close = nullptr;
+        at_close();
+    }
     if (number != futex_call)
         return __real_syscall(number, a, b, c, d, e, f);
     if (b == FUTEX_WAIT_BITSET_PRIVATE) {
@@ -503,6 +509,45 @@ static void closing_beside_a_call(void **)
     }
 }
 
+// A waker that has found all calls done is late to close what was left. What is left
+// meanwhile is another waker's, who is inside of it.
+static int left_meanwhile[2];
+static void closing_beside_a_late_close(void **)
+{
+    const int before = open_fds();
+    ring_begins();
+    held_call();
+    descriptor();
+    ready_close(ring);
+    descriptor();
+    ready_close(ring);
+    held_call_never_was();
+    descriptor();
+    ready_rest(ring);
+    kernel.at_close = [] {
+        held_call();
+        for (int &fd : left_meanwhile) {
+            fd = ready_descriptor(ring, &reason);
+            ready_close(ring);
+        }
+    };
+    ready_push(ring, 1);
+    assert_null(kernel.at_close);
+    for (int fd : left_meanwhile)
+        assert_true(is_open(fd));
+    held_call_never_was();
+    descriptor();
+    ready_rest(ring);
+    pop_all();
+    ready_rest(ring);
+    ready_push(ring, 1); // the last to leave
+    for (int fd : left_meanwhile)
+        assert_false(is_open(fd));
+    pop_all();
+    ready_close(ring);
+    assert_int_equal(open_fds(), before);
+}
+
 // ---- fork ------------------------------------------------------------------------------------
 
 static void a_fork(void **)
@@ -650,6 +695,7 @@ int main()
         cmocka_unit_test(sleeps),
         cmocka_unit_test(closing),
         cmocka_unit_test(closing_beside_a_call),
+        cmocka_unit_test(closing_beside_a_late_close),
         cmocka_unit_test(a_fork),
         cmocka_unit_test(a_fork_by_a_handler_in_a_sleep),
         cmocka_unit_test(a_fork_by_a_handler_in_a_call),
