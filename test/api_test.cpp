@@ -514,6 +514,24 @@ static void tools_that_are_none(void **)
     assert_true(pool_thread_state.pool->tool != &tool);
 }
 
+// What it is set by may go away, as with a plugin that is unloaded.
+static int roots_added;
+static void a_tool_is_copied(void **)
+{
+    if (sanitized || valgrind)
+        skip_because("the tool is told already");
+    assert_int_equal(child([] {
+        jobswitch_cleanup_thread();
+        jobswitch_tool tool = {};
+        tool.size = sizeof tool;
+        tool.root_add = [](const void *, size_t) { roots_added++; };
+        CHILD_NEEDS(jobswitch_set_tool(&tool) == 1);
+        memset(&tool, 0xff, sizeof tool);
+        CHILD_NEEDS(jobswitch_init_thread(0, 1) == 1 && roots_added > 0);
+        return 0;
+    }), 0);
+}
+
 static void no_limit_means_none(void **)
 {
     assert_int_equal(jobswitch_init_thread(0, 100), 1);
@@ -2604,6 +2622,7 @@ int main(int argc, char **argv)
         TEST(options_of_other_versions),
         TEST(stats_of_other_versions),
         TEST(tools_that_are_none),
+        TEST(a_tool_is_copied),
         TEST(no_limit_means_none),
         TEST(the_first_start_makes_a_pool),
         TEST(a_second_init_takes_new_limits),
