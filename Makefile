@@ -378,6 +378,8 @@ libs-beside_openssl = $$(cat $(BUILD)/test/beside_openssl_test.libs)
 # What is inside the drop-in.
 $(BUILD)/test/openssl_slot_test: $(openssl-objects)
 libs-openssl_slot := $(lib-inside)
+libs-fork := $(addprefix -Wl$(comma)--wrap=,syscall _Z10ready_pushR10ready_ringj _Z9event_seti _Z11event_cleari \
+    _Z16lock_before_forkR4lock _Z15lock_after_forkR4lock)
 libs-fp := -lm
 libs-ready := -Wl,--wrap=mmap -Wl,--wrap=syscall
 libs-timer := -Wl,--wrap=mmap -Wl,--wrap=munmap

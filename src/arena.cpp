@@ -126,4 +126,10 @@ void arena_give(arena_chunk *chunk)
     free_chunks = chunk;
 }
 
+void arena_for_each_free(void (*function)(arena_chunk *, void *), void *with)
+{
+    for (arena_chunk *chunk = free_chunks; chunk; chunk = chunk->next)
+        function(chunk, with);
+}
+
 void arena_fork(void (*step)(lock &)) { step(guard); }

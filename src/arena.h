@@ -42,5 +42,8 @@ void arena_give(arena_chunk *chunk);
 uint32_t arena_offset(const void *block);
 arena_chunk *arena_chunk_of(const void *block);
 
+// In a forked child, where no other thread changes them.
+void arena_for_each_free(void (*function)(arena_chunk *, void *), void *with);
+
 // Its lock, before and after a fork; see lock.h.
 void arena_fork(void (*step)(lock &));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "event.h"
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <fcntl.h>
@@ -39,13 +40,37 @@ void event_clear(int fd)
 
 void event_close(int fd) { syscall(SYS_close, fd); }
 
-void event_reopen(int fd, bool readable)
+bool event_reopen(int fd, bool readable)
 {
     // Closed first, for there may be no number to spare; usually it is given out again.
     event_close(fd);
     int made = make(readable);
     if (made < 0 || made == fd)
-        return;
-    syscall(SYS_dup3, made, fd, O_CLOEXEC);
+        return made == fd;
+    bool moved = syscall(SYS_dup3, made, fd, O_CLOEXEC) == fd;
     event_close(made);
+    return moved;
+}
+
+// ---- fork in the middle of a call ------------------------------------------------------
+
+[[gnu::tls_model("initial-exec")]] static thread_local constinit event_use *innermost = nullptr;
+
+event_use::event_use(int fd) : fd(fd), outer(innermost)
+{
+    std::atomic_signal_fence(std::memory_order_release);
+    innermost = this;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+event_use::~event_use()
+{
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    innermost = outer;
+}
+
+void event_forked()
+{
+    for (event_use *use = innermost; use; use = use->outer)
+        event_reopen(use->fd, false);
 }

@@ -14,5 +14,20 @@ void event_set(int fd);   // makes it readable
 void event_clear(int fd); // makes it unreadable
 void event_close(int fd);
 
-// In a forked child, whose descriptor is its parent's, too: gives the number a new one.
-void event_reopen(int fd, bool readable);
+// In a forked child, whose descriptor is its parent's, too: gives the number a new one. False:
+// it cannot be had (a limit, or no memory), and the number is closed.
+bool event_reopen(int fd, bool readable);
+
+// Around calls for the descriptor of a thread that a forked child may lack. Where a signal
+// handler forks inside, its child comes back to here, and must not call by what is the
+// parent's: event_forked gives it an own one under that number. Whether the owner is still
+// there is to be looked at inside.
+struct event_use {
+    int fd;
+    event_use *outer; // which a signal handler has interrupted
+    explicit event_use(int fd);
+    event_use(const event_use &) = delete;
+    event_use &operator=(const event_use &) = delete;
+    ~event_use();
+};
+void event_forked();

@@ -53,9 +53,14 @@ void lock_drop(lock &l)
         futex(l.word, FUTEX_WAKE, 1);
 }
 
+bool lock_is_own(const lock &l)
+{
+    return (l.word.load(std::memory_order_relaxed) | contended) == (own_word() | contended);
+}
+
 void lock_before_fork(lock &l)
 {
-    if ((l.word.load(std::memory_order_relaxed) | contended) == (own_word() | contended))
+    if (lock_is_own(l))
         return;
     lock_take(l);
     l.held_for_fork = true;

@@ -28,6 +28,8 @@ struct lock_scope {
     ~lock_scope() { lock_drop(l); }
 };
 
+bool lock_is_own(const lock &l); // the calling thread's
+
 // For the handlers of pthread_atfork(), for each lock in one order, and after the fork in
 // the parent and in the child.
 void lock_before_fork(lock &l);

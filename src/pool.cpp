@@ -5,11 +5,13 @@
 #include <csignal>
 #include <cstring>
 #include <ctime>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "event.h"
 #include "pin.h"
 #include "valgrind.h"
 
@@ -151,6 +153,13 @@ static void ring_sift(pool &p)
     }
 }
 
+// An ended thread's, or one's about to end: all entries are of ended jobs.
+static void ring_empty(pool &p)
+{
+    while (uint32_t entry = ready_pop(p.waits.ready, ready_end(p.waits.ready)))
+        wait_take(job_of_entry(entry).wait);
+}
+
 static void unpark(pool &p)
 {
     job_list parked = p.parked;
@@ -161,8 +170,9 @@ static void unpark(pool &p)
 
 static bool chunk_take(pool &p, int *reason)
 {
-    // Twice what there are: wakers of an earlier holder may be late with entries.
-    if (!ready_reserve(p.waits.ready, 2 * (p.chunks_held + 1) * blocks_each_chunk, reason))
+    // Twice what there are: fork() may leave a few of them there twice.
+    if (!ready_reserve(p.waits.ready,
+                       p.late_entries + 2 * (p.chunks_held + 1) * blocks_each_chunk, reason))
         return false;
     arena_chunk *chunk = arena_take(reason);
     if (!chunk)
@@ -657,6 +667,19 @@ void pool_discard(pool &p, job &j)
     drop_doomed(p);
 }
 
+// Blocks that have been given back while a waker was late, by all threads: none, as a rule.
+static std::atomic<size_t> late_blocks;
+
+// What is late still comes to this record's ring, whoever has the block then.
+static void count_late(pool &p)
+{
+    for (job *j = p.parked.head; j; j = j->next)
+        if (wait_is_late(j->wait)) {
+            late_blocks++;
+            p.late_entries += p.late_entries < ready_entry_most;
+        }
+}
+
 // Of a dead thread the values stay as they are: their destructors want its thread.
 static void close(pool &p, bool destroy_values)
 {
@@ -673,9 +696,9 @@ static void close(pool &p, bool destroy_values)
         job_drop(p, j);
     });
     stack_source_close(p.stacks);
-    while (uint32_t entry = ready_pop(p.waits.ready, ready_end(p.waits.ready)))
-        wait_take(job_of_entry(entry).wait);
+    ring_empty(p);
     ready_close(p.waits.ready);
+    count_late(p);
     timer_close(p.timers);
     local_close(p.locals);
     wait_cache_close(p.waits.descriptors);
@@ -728,14 +751,30 @@ static void thread_ended(void *record)
 
 static int own_thread_id() { return int(syscall(SYS_gettid)); }
 
+// The process's first thread keeps its id until the process ends.
+static bool first_thread_has_ended()
+{
+    char status[64] = {}; // "id (name) state", where a name has 15 letters at most
+    long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    long bytes = syscall(SYS_read, fd, status, sizeof status - 3);
+    syscall(SYS_close, fd);
+    const char *name_end = bytes > 0 ? strrchr(status, ')') : nullptr;
+    return name_end && name_end[2] == 'Z';
+}
+
 // A thread whose very last destructor of thread-specific data used the library has ended
 // without thread_ended. Nobody can have its place in memory, or its id, beside it.
 static bool is_dead(const pool &p, const pool_thread &here)
 {
-    if (!p.in_use || p.waits.orphaned)
+    if (!p.in_use || p.waits.ready.orphaned)
         return false;
-    return p.here == &here || p.thread_id == own_thread_id() ||
-           (syscall(SYS_tgkill, getpid(), p.thread_id, 0) < 0 && errno == ESRCH);
+    if (p.here == &here || p.thread_id == own_thread_id())
+        return true;
+    if (p.thread_id == getpid())
+        return first_thread_has_ended();
+    return syscall(SYS_tgkill, getpid(), p.thread_id, 0) < 0 && errno == ESRCH;
 }
 
 // Locked. The record of a dead thread, or NULL. Looks at a few of them each time.
@@ -790,7 +829,7 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
         free_records = p->next_free;
     if (!p && !(p = record_make()))
         return nullptr;
-    p->waits.orphaned = false;
+    p->waits.ready.orphaned = false;
     p->keep_out = low_half(&pool_nobody) == low_half(&here);
     for (pool *other = all_records; other; other = other->next_record)
         if (other != p && other->in_use && low_half(other->here) == low_half(&here))
@@ -814,10 +853,28 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
 
 // ---- fork ------------------------------------------------------------------------------
 
+// Of the thread that holds records_guard.
+static bool forks;
+static sigset_t signals_before;
+
+// False where the handlers have been registered twice (see fork_handlers), the second time.
+static bool is_forking() { return lock_is_own(records_guard) && forks; }
+
 static void before_fork()
 {
+    if (is_forking())
+        return;
+    // From here on until a child is in order no signal handler comes: it could wake a job by
+    // a descriptor that is the parent's, or fork() itself. (What the code itself raises does.)
+    sigset_t all, before;
+    sigfillset(&all);
+    for (int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS})
+        sigdelset(&all, signal);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     lock_before_fork(tools_guard);
     lock_before_fork(records_guard);
+    forks = true;
+    signals_before = before;
     for (pool *p = all_records; p; p = p->next_record)
         lock_before_fork(p->waits.descriptors.guard);
     arena_fork(lock_before_fork);
@@ -826,60 +883,98 @@ static void before_fork()
 
 static void after_fork()
 {
+    if (!is_forking())
+        return;
+    forks = false;
+    sigset_t before = signals_before;
     local_fork(lock_after_fork);
     arena_fork(lock_after_fork);
     for (pool *p = all_records; p; p = p->next_record)
         lock_after_fork(p->waits.descriptors.guard);
     lock_after_fork(records_guard);
     lock_after_fork(tools_guard);
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
+
+// The blocks that have an entry in a pool's ring. Without memory for a bit each: not known.
+struct entry_set {
+    size_t bytes = arena_look().bytes / JS_JOB_BYTES / 8 + 1;
+    void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                        -1, 0);
+    bool known = memory != MAP_FAILED;
+    unsigned char *bits = static_cast<unsigned char *>(memory);
+
+    explicit entry_set(const pool *p)
+    {
+        if (known && p)
+            ready_for_each(p->waits.ready, [](uint32_t entry, void *bits) {
+                static_cast<unsigned char *>(bits)[entry / 8] |= uint8_t(1u << entry % 8);
+            }, bits);
+    }
+    entry_set(const entry_set &) = delete;
+    entry_set &operator=(const entry_set &) = delete;
+    ~entry_set()
+    {
+        if (known)
+            munmap(memory, bytes);
+    }
+    bool has(uint32_t entry) const { return known && (bits[entry / 8] >> entry % 8 & 1); }
+};
 
 // Pushes what is marked as queued and has no entry: the waker that was to push it is not in
 // the child. (If it is the calling thread, interrupted by a signal handler, there will be
 // two entries. The second one finds no wake.)
-static void requeue(pool &p)
+static void requeue(pool &p, const entry_set &entries)
 {
-    // A bit for each block, set where the ring has an entry.
-    const size_t bytes = arena_look().bytes / JS_JOB_BYTES / 8 + 1;
-    void *memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                        -1, 0);
-    auto seen = memory == MAP_FAILED ? nullptr : static_cast<unsigned char *>(memory);
-    if (seen)
-        ready_for_each(p.waits.ready, [](uint32_t entry, void *with) {
-            static_cast<unsigned char *>(with)[entry / 8] |= uint8_t(1u << entry % 8);
-        }, seen);
     for (arena_chunk *chunk = p.chunks; chunk; chunk = chunk->next)
-        for_each_block(chunk, [&p, seen](job &j) {
+        for_each_block(chunk, [&p, &entries](job &j) {
             uint32_t entry = job_entry(j);
-            if (wait_queued(j.wait) && !(j.gate & gate_queue) &&
-                !(seen && (seen[entry / 8] >> entry % 8 & 1)))
+            if (wait_queued(j.wait) && !(j.gate & gate_queue) && !entries.has(entry))
                 ready_push(p.waits.ready, entry);
         });
-    if (seen)
-        munmap(memory, bytes);
+}
+
+// The same for what no thread has: who was late is not in the child.
+static void release_late(const entry_set &entries)
+{
+    if (!late_blocks || !entries.known)
+        return;
+    arena_for_each_free([](arena_chunk *chunk, void *with) {
+        for_each_block(chunk, [with](job &j) {
+            if (wait_is_late(j.wait))
+                wait_abandoned(j.wait, static_cast<const entry_set *>(with)->has(job_entry(j)));
+        });
+    }, const_cast<entry_set *>(&entries));
 }
 
 // In the child, which has the calling thread alone. A signal handler may have called
 // fork() at any place here: what this thread is at, it goes on with.
 static void forked()
 {
-    static pid_t known; // the handlers may have been registered twice: see make_key
-    if (known == getpid())
+    if (!is_forking())
         return;
-    known = getpid();
+    event_forked();
+    pool *own = nullptr;
     for (pool *p = all_records; p; p = p->next_record) {
-        if (!p->in_use)
-            continue;
-        if (p->here != &pool_thread_state) {
+        if (!p->in_use) {
+            if (!ready_is_clean(p->waits.ready)) { // (else the page stays the parent's)
+                wait_owner_forked(p->waits);
+                ring_empty(*p);
+            }
+        } else if (p->here != &pool_thread_state) {
             wait_owner_orphaned(p->waits);
-            continue;
+        } else {
+            own = p;
+            p->thread_id = own_thread_id();
+            wait_owner_forked(p->waits);
+            for (arena_chunk *chunk = p->chunks; chunk; chunk = chunk->next)
+                for_each_block(chunk, [p](job &j) { wait_forked(j.wait, p->waits); });
         }
-        p->thread_id = own_thread_id();
-        wait_owner_forked(p->waits);
-        for (arena_chunk *chunk = p->chunks; chunk; chunk = chunk->next)
-            for_each_block(chunk, [p](job &j) { wait_forked(j.wait, p->waits); });
-        requeue(*p);
     }
+    const entry_set entries(own);
+    if (own)
+        requeue(*own, entries);
+    release_late(entries);
     // Only now: a handler that comes before this one may have made a thread.
     after_fork();
 }
@@ -895,18 +990,25 @@ static int register_atfork() { return __register_atfork(before_fork, after_fork,
 static int register_atfork() { return pthread_atfork(before_fork, after_fork, forked); }
 #endif
 
+// When the library is loaded, if nothing has used it before: so that between the library's
+// handlers lies nothing but the fork, and those that the program registers find all in order.
+// Two threads may come here at once, where memory was short at that time.
+[[gnu::constructor(101)]] static bool fork_handlers()
+{
+    static std::atomic<bool> registered;
+    if (!registered.load(std::memory_order_acquire) && register_atfork() == 0)
+        registered.store(true, std::memory_order_release);
+    return registered.load(std::memory_order_acquire);
+}
+
 // What the process needs once. What fails now may succeed later.
 static bool make_key(int *reason)
 {
     // Before any lock is taken, for without the handlers a fork now would leave it taken in
-    // the child. Two threads may come here at once.
-    static std::atomic<bool> registered;
-    if (!registered.load(std::memory_order_acquire)) {
-        if (register_atfork() != 0) {
-            *reason = JOBSWITCH_E_NO_MEMORY;
-            return false;
-        }
-        registered.store(true, std::memory_order_release);
+    // the child.
+    if (!fork_handlers()) {
+        *reason = JOBSWITCH_E_NO_MEMORY;
+        return false;
     }
     lock_scope scope(records_guard);
     if (key_made)

@@ -102,6 +102,7 @@ struct pool {
     stack_source stacks;
     wait_owner waits;
     size_t chunks_held;
+    size_t late_entries; // that wakers of blocks that were given back may still push, at most
     timer_queue timers; // of entries
     local_table locals;
     // While jobs wait for others: the one that runs, and how many wait.

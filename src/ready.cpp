@@ -176,8 +176,11 @@ static int descriptor_of(const ready_ring &ring)
         syscall(futex_call, &ring.asleep, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
     }
     int fd = descriptor_of(ring);
-    if (fd >= 0)
-        event_set(fd);
+    if (fd >= 0) {
+        event_use use(fd);
+        if (!ring.orphaned)
+            event_set(fd);
+    }
     call_end(ring, forks);
     ring.called.store(rest, std::memory_order_release);
     errno = keep;
@@ -359,6 +362,15 @@ void ready_close(ready_ring &ring)
     ring.calls_seen = calls_unknown;
 }
 
+bool ready_is_clean(const ready_ring &ring)
+{
+    uint32_t descriptors = uint32_t(ring.fd_after.load(std::memory_order_relaxed));
+    for (const std::atomic<uint64_t> &left : ring.fds_left)
+        descriptors |= uint32_t(left.load(std::memory_order_relaxed));
+    return !descriptors && ring.head == ready_end(ring) &&
+           calls_are_done(ring.calls.load(std::memory_order_relaxed));
+}
+
 void ready_for_each(const ready_ring &ring, void (*function)(uint32_t, void *), void *with)
 {
     unsigned capacity = ring.head_capacity;
@@ -392,8 +404,8 @@ void ready_forked(ready_ring &ring)
     forget_calls(ring);
     close_left(ring);
     int fd = descriptor_of(ring);
-    if (fd >= 0)
-        event_reopen(fd, true);
+    if (fd >= 0 && !event_reopen(fd, true))
+        ring.fd_after.store(0, std::memory_order_relaxed);
     // As if all wakers had called, even in the middle of ready_rest or ready_sleep.
     ring.asleep.store(0, std::memory_order_relaxed);
     end_rest(ring);
@@ -401,6 +413,7 @@ void ready_forked(ready_ring &ring)
 
 void ready_orphaned(ready_ring &ring)
 {
+    ring.orphaned = true;
     forget_calls(ring);
     ring.fd_after.store(0, std::memory_order_relaxed);
     end_rest(ring);

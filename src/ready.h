@@ -56,6 +56,7 @@ struct ready_ring {
     uint32_t head_capacity;
     uint64_t calls_seen; // as the descriptor was last made unreadable; or calls_unknown
     uint64_t begins[32]; // at which position the slots of this capacity begin
+    bool orphaned; // a forked child's, which has not got the owner's thread
 };
 
 // Makes room for so many entries, at least. False with a reason, and nothing changed.
@@ -94,8 +95,13 @@ void ready_close(ready_ring &ring);
 // Each entry that is there. Also in a signal handler that has interrupted the owner.
 void ready_for_each(const ready_ring &ring, void (*function)(uint32_t, void *), void *with);
 
+// True if no waker of an earlier owner has left anything, nor is still at it.
+bool ready_is_clean(const ready_ring &ring);
+
 // In a forked child, which has the owner's thread alone: the descriptor is the child's
-// own, readable, and calls of threads that are not there count no more.
+// own, readable, and calls of threads that are not there count no more. (Or there is none,
+// if there can be none.)
 void ready_forked(ready_ring &ring);
-// The same for the ring of a thread that is not there: nobody is called any more.
+// The same for the ring of a thread that is not there: nobody is called any more, until a
+// new owner sets `orphaned` back.
 void ready_orphaned(ready_ring &ring);

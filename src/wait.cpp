@@ -175,12 +175,17 @@ bool wait_end(wait_state &state, wait_cache &cache)
         if (word & pins_mask)
             next |= (word & (pins_mask | forks_mask | has_fd)) | resting;
     } while (!change(state, word, next));
-    if (next & resting)
+    if (next & resting) {
+        cache.open -= bool(word & has_fd); // whoever is inside closes it
         return false;
+    }
     if (word & has_fd) {
         int fd = state.fd.load(std::memory_order_relaxed);
-        if (word & woken)
-            event_clear(fd);
+        if (word & woken) {
+            event_use use(fd);
+            if (cache.forks == forks)
+                event_clear(fd);
+        }
         lock_scope scope(cache.guard);
         cache_put(cache, fd, forks);
     }
@@ -195,7 +200,7 @@ static uint64_t rested_word(uint64_t word)
 
 // Takes back the pin that was set with `pinned`: in the same generation, or while that
 // rests. After a fork in between there is no such pin.
-static void unpin(wait_state &state, wait_cache &cache, uint64_t pinned, uint64_t mark)
+static void unpin(wait_state &state, uint64_t pinned, uint64_t mark)
 {
     uint64_t word = state.word.load(std::memory_order_relaxed);
     uint64_t next;
@@ -204,7 +209,8 @@ static void unpin(wait_state &state, wait_cache &cache, uint64_t pinned, uint64_
         bool same = !((word ^ pinned) & (generation_mask | retired));
         bool after = (word & resting) &&
                      !((word ^ next_word(pinned, is_last(pinned))) & (generation_mask | retired));
-        bool counts = (same || after) && !((word ^ pinned) & forks_mask);
+        // (32 forks, each in the child of the one before, look like none.)
+        bool counts = (same || after) && !((word ^ pinned) & forks_mask) && (word & pins_mask);
         if (!counts && !(same && mark))
             return;
         // The mark and the pin go in one step: with no pins left, the mark is true. So does
@@ -218,10 +224,18 @@ static void unpin(wait_state &state, wait_cache &cache, uint64_t pinned, uint64_
             next = rested_word(next);
         }
     } while (!change(state, word, next));
-    if (closes >= 0) {
+    if (closes >= 0)
         event_close(closes);
-        cache.open--;
-    }
+}
+
+// Pinned.
+static void call_descriptor(const wait_state &state, const wait_owner &owner,
+                            void (*call)(int fd))
+{
+    const int fd = state.fd.load(std::memory_order_relaxed);
+    event_use use(fd);
+    if (!owner.ready.orphaned)
+        call(fd);
 }
 
 bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32_t entry)
@@ -237,7 +251,7 @@ bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32
         // Also where it is marked already: only a write to the word makes
         // what was written before the wake visible to whoever clears it.
         next = word & has_fd ? (word | woken | known) + pin : word | woken | queued | known;
-        if ((word & has_fd) && owner.orphaned)
+        if ((word & has_fd) && owner.ready.orphaned)
             return false;
     } while (!change(state, word, next));
     if (!(word & has_fd)) {
@@ -246,8 +260,8 @@ bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32
         return true;
     }
     int keep = errno;
-    event_set(state.fd.load(std::memory_order_relaxed));
-    unpin(state, owner.descriptors, next, woken);
+    call_descriptor(state, owner, event_set);
+    unpin(state, next, woken);
     errno = keep;
     return true;
 }
@@ -262,53 +276,63 @@ bool wait_clear(wait_state &state, uint32_t generation, wait_owner &owner)
         next = word & ~woken;
         if (word & has_fd)
             next += pin;
-        if ((word & has_fd) && owner.orphaned)
+        if ((word & has_fd) && owner.ready.orphaned)
             return false;
     } while (!change(state, word, next));
     if (!(word & has_fd))
         return true;
     int keep = errno;
-    event_clear(state.fd.load(std::memory_order_relaxed));
-    unpin(state, owner.descriptors, next, 0);
+    call_descriptor(state, owner, event_clear);
+    unpin(state, next, 0);
     errno = keep;
     return true;
 }
 
 // Locked, and pinned: nobody else attaches, and no other generation comes.
-static int attach_descriptor(wait_state &state, uint32_t generation,
-                             wait_cache &cache, int *reason)
+static int attach_descriptor(wait_state &state, uint32_t generation, wait_owner &owner,
+                             int *reason)
 {
-    const uint32_t forks = cache.forks;
+    wait_cache &cache = owner.descriptors;
+    uint32_t forks = cache.forks;
     int fd = cache_take(cache, reason);
     if (fd < 0)
         return -1;
+    event_use use(fd);
     // Nobody reads the number before has_fd is set.
     state.fd.store(fd, std::memory_order_relaxed);
     bool readable = false;
     uint64_t word = state.word.load(std::memory_order_acquire);
-    while (wait_generation(word) == generation && !(word & retired)) {
+    while (wait_generation(word) == generation && !(word & retired) && !owner.ready.orphaned) {
+        if (cache.forks != forks) {
+            // A signal handler has called fork(), in whose child this goes on. (If it does
+            // that later, the word is another.)
+            forks = cache.forks;
+            readable = false;
+            if (!event_reopen(fd, readable)) {
+                cache.open--;
+                *reason = JOBSWITCH_E_NO_DESCRIPTORS;
+                return -1;
+            }
+        }
         // It must be as woken says before anybody can see it.
         if (readable != bool(word & woken)) {
             readable = word & woken;
             (readable ? event_set : event_clear)(fd);
         }
-        if (change(state, word, word | has_fd)) {
-            if (cache.forks != forks)
-                event_reopen(fd, readable);
+        if (change(state, word, word | has_fd))
             return fd;
-        }
     }
     // Not kept: the owner may have closed the cache, and be gone.
     event_close(fd);
     cache.open--;
-    *reason = JOBSWITCH_E_FINISHED;
+    *reason = owner.ready.orphaned ? JOBSWITCH_E_WRONG_THREAD : JOBSWITCH_E_FINISHED;
     return -1;
 }
 
 int wait_descriptor(wait_state &state, uint32_t generation, wait_owner &owner,
                     int *reason)
 {
-    if (owner.orphaned) {
+    if (owner.ready.orphaned) {
         *reason = JOBSWITCH_E_WRONG_THREAD;
         return -1;
     }
@@ -326,8 +350,8 @@ int wait_descriptor(wait_state &state, uint32_t generation, wait_owner &owner,
         }
         const uint64_t pinned = word + pin;
         if (change(state, word, pinned)) {
-            int fd = attach_descriptor(state, generation, cache, reason);
-            unpin(state, cache, pinned, 0);
+            int fd = attach_descriptor(state, generation, owner, reason);
+            unpin(state, pinned, 0);
             return fd;
         }
     }
@@ -351,6 +375,16 @@ void wait_owner_forked(wait_owner &owner)
     ready_forked(owner.ready);
 }
 
+// Of a state whose last waker is not there to do it. Returns the state's word.
+static uint64_t end_rest(wait_state &state, uint64_t word)
+{
+    if (word & has_fd)
+        event_close(state.fd.load(std::memory_order_relaxed));
+    word = rested_word(word);
+    state.word.store(word, std::memory_order_relaxed);
+    return word;
+}
+
 // The calling thread may itself be at any step of a call for this state, and go on with it
 // when its signal handler, which has called fork(), returns.
 void wait_forked(wait_state &state, wait_owner &owner)
@@ -360,21 +394,33 @@ void wait_forked(wait_state &state, wait_owner &owner)
         return;
     int fd = state.fd.load(std::memory_order_relaxed);
     if (word & resting) {
-        if (word & has_fd) {
-            event_close(fd);
-            owner.descriptors.open--;
-        }
-        state.word.store(rested_word(word), std::memory_order_relaxed);
+        end_rest(state, word);
         return;
+    }
+    if ((word & has_fd) && !event_reopen(fd, word & woken)) {
+        // As if it had none; a wake is the ring's to tell, then.
+        word = (word & ~has_fd) | (word & woken ? queued : 0);
+        owner.descriptors.open--;
     }
     uint64_t forks = (word + fork_one) & forks_mask;
     state.word.store((word & ~(pins_mask | forks_mask)) | forks, std::memory_order_relaxed);
-    if (word & has_fd)
-        event_reopen(fd, word & woken);
+}
+
+void wait_abandoned(wait_state &state, bool has_entry)
+{
+    uint64_t word = state.word.load(std::memory_order_relaxed);
+    if (word & resting)
+        word = end_rest(state, word);
+    if (!has_entry)
+        state.word.store(word & ~queued, std::memory_order_relaxed);
+}
+
+bool wait_is_late(const wait_state &state)
+{
+    return state.word.load(std::memory_order_relaxed) & (queued | resting);
 }
 
 void wait_owner_orphaned(wait_owner &owner)
 {
-    owner.orphaned = true;
     ready_orphaned(owner.ready);
 }

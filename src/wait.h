@@ -55,7 +55,7 @@ struct wait_cache {
     lock guard;
     int *fds;
     size_t count, capacity;
-    std::atomic<size_t> open; // these, those in use, and those resting
+    std::atomic<size_t> open; // these and those in use
     uint32_t forks;      // how often this process is a forked child's child
     uint32_t forks_kept; // as these were kept: a child must not use its parent's
 };
@@ -71,13 +71,14 @@ void wait_cache_close(wait_cache &cache);
 struct wait_owner {
     wait_cache descriptors;
     ready_ring ready;
-    bool orphaned; // a forked child's, which has not got the owner's thread
 };
 
 // Begins a generation of a fresh (zeroed) or ended state. Returns false while a waker is
 // still inside a descriptor of an earlier generation, while an entry is queued, or for
 // ever if the state is retired.
 bool wait_begin(wait_state &state);
+// The first two reasons, of an ended state.
+bool wait_is_late(const wait_state &state);
 bool wait_retired(const wait_state &state);
 bool wait_known(uint64_t word, uint32_t generation);
 // A generation that is not the current one may have been, or may come yet.
@@ -106,5 +107,8 @@ void wait_owner_forked(wait_owner &owner);
 void wait_forked(wait_state &state, wait_owner &owner);
 // True if it is queued.
 bool wait_queued(const wait_state &state);
+// For an ended state without an owner: no waker is late any more, but the ring of one that
+// is there may have its entry.
+void wait_abandoned(wait_state &state, bool has_entry);
 // For an owner that the child has not got: nothing is done for its states any more.
 void wait_owner_orphaned(wait_owner &owner);

@@ -76,10 +76,13 @@ asan | tsan | ubsan)
     same "flags" "NODELETE NOW" "$(tag FLAGS_1 | grep -oE 'NODELETE|NOW' | sort | tr '\n' ' ' | sed 's/ $//')"
     same "no text relocations, no RPATH, no executable static data" "" \
         "$(echo "$dynamic" | grep -E 'TEXTREL|RPATH|RUNPATH')"
-    same "no constructors and no destructors" "" \
-        "$(echo "$dynamic" | grep -E '\((INIT|FINI|INIT_ARRAY|FINI_ARRAY|PREINIT_ARRAY)\)')"
-    same "no constructors in the archive" "" \
-        "$(readelf -W -S "$a" | grep -oE '\.(init|fini|preinit)_array[^ ]*|\.ctors[^ ]*')"
+    # The one registers handlers for fork(), and has to come before the program's own.
+    pointer_bytes=$(readelf -h "$so" | grep -q ELF32 && echo 4 || echo 8)
+    same "one constructor" "$pointer_bytes (bytes)" "$(tag INIT_ARRAYSZ)"
+    same "none of another kind, and no destructors" "" \
+        "$(echo "$dynamic" | grep -E '\((INIT|FINI|FINI_ARRAY|PREINIT_ARRAY)\)')"
+    same "one constructor in the archive" ".init_array.00101" \
+        "$(readelf -W -S "$a" | grep -oE ' \.(init|fini|preinit)_array[^ ]*| \.ctors[^ ]*' | tr -d ' ')"
     segments=$(readelf -W -l "$so")
     same "the stack's flags" "RW" "$(echo "$segments" | awk '$1 == "GNU_STACK" {print $7}')"
     same "no segment both writable and executable" "" "$(echo "$segments" | grep -E '^ *[A-Z].* (RWE|WE)')"

@@ -46,7 +46,7 @@ allowed() {
     src/arena.h | src/arena.cpp) echo "$base lock.h arena.h" ;;
     src/handle.h) echo "$base arena.h wait.h handle.h" ;;
     src/job.h | src/job.cpp | src/pool.h | src/pool.cpp)
-        echo "$base context.h stack.h wait.h timer.h local.h arena.h handle.h pool.h job.h fp_control.h dit.h pin.h" ;;
+        echo "$base context.h stack.h wait.h timer.h local.h arena.h handle.h pool.h job.h fp_control.h dit.h pin.h event.h" ;;
     src/loop.h | src/loop.cpp) echo "jobswitch/jobswitch.h pool.h job.h loop.h" ;;
     src/api.cpp | src/entry.cpp) echo "jobswitch/jobswitch.h handle.h pool.h job.h loop.h" ;;
     src/*) echo "none: no rule for this file" ;;

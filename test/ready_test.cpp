@@ -548,6 +548,52 @@ static void closing_beside_a_late_close(void **)
     assert_int_equal(open_fds(), before);
 }
 
+// What is left in the same place, by the same number, is told apart from what was.
+static void each_left_descriptor_is_another(void **)
+{
+    ring_begins();
+    std::vector<uint64_t> words;
+    for (int i = 0; i < 5; i++) {
+        held_call();
+        descriptor();
+        ready_close(ring);
+        for (uint64_t word : words)
+            assert_true(word != ring.fds_left[0]);
+        words.push_back(ring.fds_left[0]);
+        held_call_never_was();
+        descriptor();
+        ready_rest(ring);
+        ready_push(ring, 1);
+        pop_all();
+        ready_close(ring);
+    }
+}
+
+static void a_clean_ring(void **)
+{
+    ring_begins();
+    assert_true(ready_is_clean(ring));
+    ready_push(ring, 1);
+    assert_false(ready_is_clean(ring));
+    pop_all();
+    assert_true(ready_is_clean(ring));
+    held_call();
+    assert_false(ready_is_clean(ring));
+    const int left = descriptor();
+    assert_false(ready_is_clean(ring));
+    ready_close(ring);
+    ring.calls = 0; // all calls are done, and what was left not yet closed
+    assert_false(ready_is_clean(ring));
+    ready_forked(ring);
+    assert_false(is_open(left));
+    assert_true(ready_is_clean(ring));
+    const int fd = descriptor();
+    assert_false(ready_is_clean(ring));
+    ready_close(ring);
+    assert_false(is_open(fd));
+    assert_true(ready_is_clean(ring));
+}
+
 // ---- fork ------------------------------------------------------------------------------------
 
 static void a_fork(void **)
@@ -696,6 +742,8 @@ int main()
         cmocka_unit_test(closing),
         cmocka_unit_test(closing_beside_a_call),
         cmocka_unit_test(closing_beside_a_late_close),
+        cmocka_unit_test(each_left_descriptor_is_another),
+        cmocka_unit_test(a_clean_ring),
         cmocka_unit_test(a_fork),
         cmocka_unit_test(a_fork_by_a_handler_in_a_sleep),
         cmocka_unit_test(a_fork_by_a_handler_in_a_call),

@@ -596,58 +596,6 @@ static void a_cancellation_waits_for_stacks(void **)
     stack_force_method(guard_method::none);
 }
 
-// A program's own handler makes a thread in the child, and is called before the library's,
-// for it was registered before the first pool. That thread may use jobs, and the one that
-// forked keeps its own.
-static std::atomic<bool> child_makes_threads;
-static pthread_t made_in_child;
-static void *starts_in_child(void *)
-{
-    jobswitch_job *job = nullptr;
-    int ret;
-    bool good = jobswitch_start_job(&job, &ret, pause_once, nullptr, 0) == JOBSWITCH_PAUSE &&
-                jobswitch_get_wait_fd(job) >= 0;
-    jobswitch_cleanup_thread();
-    return good ? &made_in_child : nullptr;
-}
-static void makes_a_thread_in_child()
-{
-    if (!child_makes_threads)
-        return;
-    // On one processor, so that it goes on as soon as it is let, before the one that lets it.
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(sched_getcpu(), &one);
-    sched_setaffinity(0, sizeof one, &one);
-    pthread_create(&made_in_child, nullptr, starts_in_child, nullptr);
-    const timespec while_it_begins = {0, 2000000};
-    nanosleep(&while_it_begins, nullptr);
-}
-[[gnu::constructor]] static void before_the_first_pool()
-{
-    pthread_atfork(nullptr, nullptr, makes_a_thread_in_child);
-}
-static void a_childs_handler_makes_threads(void **)
-{
-    if (sanitized || valgrind)
-        skip_because("the tool does not follow threads of a child");
-    jobswitch_job *job = nullptr;
-    int ret;
-    assert_int_equal(jobswitch_start_job(&job, &ret, pause_once, nullptr, 0), JOBSWITCH_PAUSE);
-    child_makes_threads = true;
-    for (size_t i = 0; i < scaled<size_t>(40); i++)
-        assert_int_equal(child([&] {
-            void *good = nullptr;
-            CHILD_NEEDS(pthread_join(made_in_child, &good) == 0 && good);
-            CHILD_NEEDS(jobswitch_start_job(&job, &ret, pause_once, nullptr, 0) ==
-                        JOBSWITCH_FINISH);
-            return 0;
-        }), 0);
-    child_makes_threads = false;
-    assert_int_equal(jobswitch_start_job(&job, &ret, pause_once, nullptr, 0), JOBSWITCH_FINISH);
-    jobswitch_cleanup_thread();
-}
-
 // thread_test [PATTERN]: the tests of that name alone
 int main(int argc, char **argv)
 {
@@ -666,7 +614,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(destructors_that_use_jobs),
         cmocka_unit_test(cleaning_up_oneself),
         cmocka_unit_test(a_cancellation_waits_for_stacks),
-        cmocka_unit_test(a_childs_handler_makes_threads),
         cmocka_unit_test(the_shared_library_comes_late),
     };
     return cmocka_run_group_tests(tests, nullptr, nullptr);

@@ -842,7 +842,7 @@ static void a_fork_and_a_waker_of_the_next_generation(void **)
             await(closing.arrived);
             sem_post(&first.go);
             early.join();
-            assert_int_equal(owner.descriptors.open.load(), 1);
+            assert_int_equal(owner.descriptors.open.load(), 0); // it is the waker's
             // The number is in its hands alone: a child of a fork here leaves it alone.
             wait_forked(state, owner);
             assert_true(is_open(fd) && wait_begin(state));
@@ -851,6 +851,145 @@ static void a_fork_and_a_waker_of_the_next_generation(void **)
         late.join();
         assert_false(is_open(fd));
         assert_true(wait_begin(state));
+        nothing_stays_open(owner, fds_before);
+    }
+}
+
+// As many forks, each in the child of the one before, as a pin can tell apart, and more.
+static void many_forks_while_a_waker_is_held(void **)
+{
+    for (int forks : {31, 32, 33}) {
+        const int fds_before = open_fds();
+        wait_owner owner = {};
+        assert_true(ready_reserve(owner.ready, 1, nullptr));
+        wait_state state = {};
+        int reason;
+        assert_true(wait_begin(state));
+        const int fd = wait_descriptor(state, 1, owner, &reason);
+        hold h;
+        h.kind = 'w';
+        std::thread waker([&] {
+            held = &h;
+            wait_wake(state, 1, owner, 1);
+        });
+        await(h.arrived);
+        for (int i = 0; i < forks; i++) {
+            wait_owner_forked(owner);
+            wait_forked(state, owner);
+        }
+        sem_post(&h.go);
+        waker.join();
+        assert_true(readable(fd));
+        assert_true(wait_known(state.word, 1));
+        assert_int_equal(wait_descriptor(state, 1, owner, &reason), fd);
+        assert_true(wait_end(state, owner.descriptors) && wait_begin(state));
+        nothing_stays_open(owner, fds_before);
+    }
+}
+
+// A signal handler forks between a step and the call on the descriptor that follows. In the
+// child the call would be on the parent's.
+static wait_owner *forks_now;
+static bool forks_as_owner;
+static void forks_between(void *)
+{
+    wait_owner *owner = forks_now;
+    forks_now = nullptr;
+    if (owner)
+        (forks_as_owner ? wait_owner_forked : wait_owner_orphaned)(*owner);
+}
+static void a_fork_between_a_step_and_its_call(void **)
+{
+    if (sanitized || valgrind)
+        skip_because("the tool is told already");
+    enum { wakes, clears, asks, ends, cases };
+    for (int at = wakes; at < cases; at++) {
+        const int fds_before = open_fds();
+        wait_owner owner = {};
+        assert_true(ready_reserve(owner.ready, 1, nullptr));
+        wait_state state = {};
+        int reason = 0, fd = -1;
+        assert_true(wait_begin(state));
+        if (at != asks)
+            fd = dup(wait_descriptor(state, 1, owner, &reason));
+        if (at == clears || at == ends)
+            assert_true(wait_wake(state, 1, owner, 1));
+        wait_announce(forks_between, nullptr);
+        forks_now = &owner;
+        forks_as_owner = at == ends;
+        if (at == wakes)
+            wait_wake(state, 1, owner, 1);
+        if (at == clears)
+            wait_clear(state, 1, owner);
+        if (at == asks) {
+            assert_int_equal(wait_descriptor(state, 1, owner, &reason), -1);
+            assert_int_equal(reason, JOBSWITCH_E_WRONG_THREAD);
+        }
+        if (at == ends)
+            assert_true(wait_end(state, owner.descriptors));
+        wait_announce(nullptr, nullptr);
+        assert_null(forks_now);
+        if (fd >= 0) {
+            assert_int_equal(readable(fd), at == clears || at == ends);
+            close(fd);
+        }
+        if (at == wakes || at == clears)
+            close(state.fd);
+        assert_int_equal(open_fds(), fds_before);
+    }
+}
+
+// There is no descriptor for the child: what was woken is queued, and the next who asks gets
+// one.
+static void a_fork_without_descriptors(void **)
+{
+    const int fds_before = open_fds();
+    wait_owner owner = {};
+    assert_true(ready_reserve(owner.ready, 2, nullptr));
+    wait_state woken = {}, other = {};
+    int reason;
+    for (wait_state *state : {&woken, &other}) {
+        assert_true(wait_begin(*state));
+        assert_true(wait_descriptor(*state, 1, owner, &reason) >= 0);
+    }
+    assert_true(wait_wake(woken, 1, owner, 1));
+    wait_owner_forked(owner);
+    eventfd_errno = ENOMEM;
+    wait_forked(woken, owner);
+    wait_forked(other, owner);
+    eventfd_errno = 0;
+    assert_int_equal(open_fds(), fds_before);
+    assert_int_equal(owner.descriptors.open.load(), 0);
+    assert_true(wait_queued(woken) && !wait_queued(other));
+    const int fd = wait_descriptor(woken, 1, owner, &reason);
+    assert_true(fd >= 0 && readable(fd));
+    assert_false(wait_take(woken)); // the descriptor tells
+    assert_true(wait_wake(other, 1, owner, 2) && wait_take(other));
+    assert_true(wait_end(woken, owner.descriptors) && wait_end(other, owner.descriptors));
+    nothing_stays_open(owner, fds_before);
+}
+
+// What nobody owns in the child, and wakers of the parent's were late for.
+static void abandoned_states(void **)
+{
+    for (bool has_entry : {false, true}) {
+        const int fds_before = open_fds();
+        wait_owner owner = {};
+        assert_true(ready_reserve(owner.ready, 1, nullptr));
+        wait_state rests = {}, queues = {}, quiet = {};
+        int reason;
+        for (wait_state *state : {&rests, &queues, &quiet})
+            assert_true(wait_begin(*state));
+        assert_true(wait_descriptor(rests, 1, owner, &reason) >= 0);
+        rests.word += uint64_t(1) << 12; // a waker is inside
+        assert_true(wait_wake(queues, 1, owner, 1));
+        for (wait_state *state : {&rests, &queues, &quiet})
+            assert_int_equal(wait_end(*state, owner.descriptors), state == &quiet);
+        assert_true(wait_is_late(rests) && wait_is_late(queues) && !wait_is_late(quiet));
+        for (wait_state *state : {&rests, &queues})
+            wait_abandoned(*state, has_entry);
+        assert_true(wait_begin(rests));
+        assert_int_equal(wait_begin(queues), !has_entry);
         nothing_stays_open(owner, fds_before);
     }
 }
@@ -2219,6 +2358,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(no_memory_for_the_cache),
         cmocka_unit_test(a_fork_while_a_waker_is_held),
         cmocka_unit_test(a_fork_and_a_waker_of_the_next_generation),
+        cmocka_unit_test(many_forks_while_a_waker_is_held),
+        cmocka_unit_test(a_fork_between_a_step_and_its_call),
+        cmocka_unit_test(a_fork_without_descriptors),
+        cmocka_unit_test(abandoned_states),
         cmocka_unit_test(states_of_an_orphan),
         cmocka_unit_test(room_of_the_cache),
         cmocka_unit_test(a_descriptor_whose_number_is_0),
