@@ -301,6 +301,39 @@ static void a_signal_while_fork_takes_locks(void **)
     jobswitch_cleanup_thread();
 }
 
+// Threads that fork at the same time: each has its own signals back.
+static void forks_side_by_side(void **)
+{
+    if (sanitized || valgrind)
+        skip_because("the tool does not follow a child that leaves threads");
+    begin();
+    std::atomic<int> bad = 0;
+    std::vector<std::thread> threads;
+    for (int signal : {SIGUSR1, SIGUSR2})
+        threads.emplace_back([&bad, signal] {
+            sigset_t own, now;
+            sigemptyset(&own);
+            sigaddset(&own, signal);
+            pthread_sigmask(SIG_SETMASK, &own, nullptr);
+            jobswitch_job *job = begin();
+            for (unsigned i = 0; i < scaled(200u); i++) {
+                const pid_t pid = fork();
+                if (pid == 0)
+                    _exit(!finish(job));
+                pthread_sigmask(SIG_SETMASK, nullptr, &now);
+                for (int other : {SIGUSR1, SIGUSR2, SIGTERM})
+                    bad += sigismember(&now, other) != (other == signal);
+                int status = -1;
+                waitpid(pid, &status, 0);
+                bad += status != 0;
+            }
+        });
+    for (std::thread &thread : threads)
+        thread.join();
+    assert_int_equal(bad.load(), 0);
+    jobswitch_cleanup_thread();
+}
+
 // A call is under way, and a signal handler of the same thread forks: the child comes back to
 // it when the parent is past it, and must not do it on the parent's descriptor.
 static int child_goes_on[2];
@@ -454,21 +487,57 @@ static void a_fork_with_an_entry_in_an_ended_threads_ring(void **)
     jobswitch_cleanup_thread();
 }
 
-// Wakers are inside of what an ended pool has left. The child, which has not got them, ends
-// that in their place: descriptors are closed, and the blocks serve again.
-static void a_fork_beside_what_is_left(void **)
+// An entry is left of a pool that has been cleaned up, and the block is nobody's. In the child
+// another thread takes it: the entry tells nothing of that one's jobs.
+static void a_fork_with_an_entry_of_a_block_that_nobody_has(void **)
 {
     if (sanitized || valgrind)
-        skip_because("the tool does not follow a child that leaves threads");
-    static std::counting_semaphore<2> inside(0), may_go_on(0);
+        skip_because("the tool does not follow threads of a child");
     jobswitch_cleanup_thread();
-    const int before = open_fds();
+    std::vector<late_push> late;
+    jobswitch_job *job = begin();
+    keeps = &late;
+    jobswitch_wake(job);
+    keeps = nullptr;
+    jobswitch_cleanup_thread();
+    push_late(late);
+    assert_int_equal(child([] {
+        constexpr size_t count = 200; // one of them in that block, but for its entry
+        size_t told = 0;
+        std::binary_semaphore woken(0), taken(0);
+        std::thread other([&] {
+            jobswitch_job *jobs[count];
+            for (jobswitch_job *&job : jobs)
+                job = begin();
+            for (jobswitch_job *job : jobs)
+                jobswitch_wake(job);
+            woken.release();
+            taken.acquire();
+            told = take_all();
+        });
+        woken.acquire();
+        begin();
+        CHILD_NEEDS(take_all() == 0);
+        taken.release();
+        other.join();
+        CHILD_NEEDS(told == count);
+        return 0;
+    }), 0);
+    take_all();
+    jobswitch_cleanup_thread();
+}
+
+// Wakers are inside of what an ended pool has left. The child, which has not got them, ends
+// that in their place: descriptors are closed, and the blocks serve again.
+static std::counting_semaphore<2> inside(0), may_go_on(0);
+static std::vector<std::thread> wakers;
+static size_t leaves_all(std::vector<late_push> &late)
+{
     jobswitch_job *with_fd = begin(), *without = begin(), *marked = begin();
     jobswitch_get_wait_fd(with_fd);
     jobswitch_get_ready_fd();
     take_all();
     take_all();
-    std::vector<std::thread> wakers;
     for (jobswitch_job *job : {with_fd, without}) {
         wakers.emplace_back([job] {
             at_event = [] {
@@ -479,29 +548,47 @@ static void a_fork_beside_what_is_left(void **)
         });
         inside.acquire();
     }
-    std::vector<late_push> late;
     keeps = &late;
     jobswitch_wake(marked);
     keeps = nullptr;
     const size_t chunks = pool_thread_state.pool->chunks_held;
     jobswitch_cleanup_thread();
-    const int left = open_fds();
-    const int status = child([before, chunks] {
-        CHILD_NEEDS(open_fds() == before);
-        for (size_t i = 0; i < chunks * (arena_chunk_bytes / JS_JOB_BYTES - 1); i++)
-            CHILD_NEEDS(begin());
-        CHILD_NEEDS(pool_thread_state.pool->chunks_held == chunks);
+    return chunks;
+}
+
+static void a_fork_beside_what_is_left(void **)
+{
+    if (sanitized || valgrind)
+        skip_because("the tool does not follow a child that leaves threads");
+    for (bool thread_ends : {false, true}) {
         jobswitch_cleanup_thread();
-        CHILD_NEEDS(open_fds() == before);
-        return 0;
-    });
-    may_go_on.release(2);
-    for (std::thread &waker : wakers)
-        waker.join();
-    push_late(late);
-    assert_int_equal(status, 0);
-    assert_int_equal(left, before + 2);
-    assert_int_equal(open_fds(), before);
+        const int before = open_fds();
+        std::vector<late_push> late;
+        size_t chunks = 0;
+        auto leave = [&] { chunks = leaves_all(late); };
+        if (thread_ends)
+            std::thread(leave).join();
+        else
+            leave();
+        const int left = open_fds();
+        const int status = child([before, chunks] {
+            CHILD_NEEDS(open_fds() == before);
+            for (size_t i = 0; i < chunks * (arena_chunk_bytes / JS_JOB_BYTES - 1); i++)
+                CHILD_NEEDS(begin());
+            CHILD_NEEDS(pool_thread_state.pool->chunks_held == chunks);
+            jobswitch_cleanup_thread();
+            CHILD_NEEDS(open_fds() == before);
+            return 0;
+        });
+        may_go_on.release(2);
+        for (std::thread &waker : wakers)
+            waker.join();
+        wakers.clear();
+        push_late(late);
+        assert_int_equal(status, 0);
+        assert_int_equal(left, before + 2);
+        assert_int_equal(open_fds(), before);
+    }
 }
 
 // ---- shortage ------------------------------------------------------------------------------
@@ -643,9 +730,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_childs_handler_wakes),
         cmocka_unit_test(a_childs_early_handler_makes_threads),
         cmocka_unit_test(a_signal_while_fork_takes_locks),
+        cmocka_unit_test(forks_side_by_side),
         cmocka_unit_test(a_fork_inside_a_call),
         cmocka_unit_test(late_wakers_of_earlier_lives),
         cmocka_unit_test(a_fork_with_an_entry_in_an_ended_threads_ring),
+        cmocka_unit_test(a_fork_with_an_entry_of_a_block_that_nobody_has),
         cmocka_unit_test(a_fork_beside_what_is_left),
         cmocka_unit_test(a_fork_beyond_a_limit),
         cmocka_unit_test(the_first_thread_is_dead),
