@@ -299,8 +299,9 @@ static void a_root_lies_as_no_context_does(void **)
     assert_int_equal(jobswitch_start_job(&job, &ret, pauses, nullptr, 0), JOBSWITCH_PAUSE);
     uintptr_t context = address_of(&job_find(job, &reason)->ctx);
     if (handle_is_wide) {
-        assert_int_not_equal(context % 64, root_here() % 64);
-        assert_int_equal(root_here() % 64, address_of(&pool_nobody.root) % 64);
+        constexpr uintptr_t align = alignof(pool_thread);
+        assert_int_not_equal(context % align, root_here() % align);
+        assert_int_equal(root_here() % align, address_of(&pool_nobody.root) % align);
     }
     assert_int_equal(jobswitch_discard_job(&job), 1);
     jobswitch_cleanup_thread();
