@@ -368,8 +368,8 @@ struct scenario {
     const char *wakers;
     // How the owner waits, s: sleeps; p: polls the ring's descriptor; b: sleeps, and has a
     // descriptor. Then its actions, each done once, in this order, at any time. E: ends
-    // job 0, whose next generation begins as soon as it may; R: reserves more room; W:
-    // wakes job 1; C: closes the ring while no job lives, and opens it again.
+    // job 0, whose next generation begins as soon as it may; R: reserves more room; B:
+    // begins job 2, which has not begun before; W: wakes job 1; C: closes the ring while no job lives, and opens it again.
     const char *owner;
     size_t room;
     weak::limits most;
@@ -499,7 +499,13 @@ static void acts(char what)
     int reason;
     switch (what) {
     case 'E': end_job(0); break;
-    case 'R': weak::check(ready_reserve(ring, 2 * scene->room, &reason), "no room"); break;
+    case 'R': {
+        const uint64_t before = ring.tail >> 59;
+        weak::check(ready_reserve(ring, 2 * scene->room, &reason), "no room");
+        weak::check(ring.tail >> 59 > before, "the ring has not grown");
+        break;
+    }
+    case 'B': begin_job(2); break;
     case 'W': wakes_once(1, 1); break;
     case 'C':
         while (uint32_t entry = ready_pop(ring, ready_end(ring)))
@@ -546,7 +552,7 @@ static void ring_begins()
     weak::check(ready_reserve(w.owner.ready, scene->room, &reason), "no room");
     if (*scene->owner != 's')
         open_descriptor();
-    for (int job = 0; job < jobs; job++)
+    for (int job = 0; job < (strchr(scene->owner, 'B') ? 2 : jobs); job++)
         begin_job(job);
 }
 
@@ -631,7 +637,8 @@ static const scenario scenarios[] = {
     {"wakers of two generations, the owner sleeps", "011 021 111", "sE", 4, {1, 1}},
     {"wakers of two generations, the owner polls", "011 021", "pE", 4, {2, 2}},
     {"the ring is closed in between", "011 021", "bEC", 4, {2, 2}},
-    {"the ring grows", "012 111", "sR", 4, {2, 1}},
+    {"the ring grows", "012 111", "sR", 2, {2, 1}},
+    {"the ring grows and is filled", "011 111 211", "sRB", 2, {2, 0}},
     {"the owner wakes, and a signal handler", "011 111h", "bW", 4, {2, 2}},
     {"a descriptor", "011 010d", "s", 4, {2, 2}},
     {"a descriptor and two wakers", "011 011 010d", "p", 4, {1, 2}},
@@ -642,8 +649,8 @@ static const scenario scenarios[] = {
 
 // Too large to search completely: random runs.
 static const scenario large_scenarios[] = {
-    {"all at once, the owner sleeps", "012 023 112 010d", "sEWR", 4, {}},
-    {"all at once, the owner polls", "012 023 113h 020d", "pERW", 4, {}},
+    {"all at once, the owner sleeps", "012 023 112 010d", "sEWR", 2, {}},
+    {"all at once, the owner polls", "012 023 113h 020d", "pERW", 2, {}},
     {"two generations and the end of all", "012 010d 022 020d", "bEC", 4, {}},
 };
 

@@ -32,7 +32,7 @@
 
 namespace weak {
 
-inline constexpr int threads_most = 8, places_most = 64, fds_most = 8, locks_most = 4;
+inline constexpr int threads_most = 8, places_most = 80, fds_most = 8, locks_most = 4;
 inline constexpr unsigned messages_most = 200, steps_most = 3000;
 inline constexpr size_t stack_bytes = 65536, arena_bytes = 1 << 20;
 
