@@ -383,7 +383,7 @@ libs-fork := $(addprefix -Wl$(comma)--wrap=,syscall _Z10ready_pushR10ready_ringj
 libs-fp := -lm
 libs-ready := -Wl,--wrap=mmap -Wl,--wrap=syscall
 libs-timer := -Wl,--wrap=mmap -Wl,--wrap=munmap
-libs-wait := $(addprefix -Wl$(comma)--wrap=,_Z9event_seti _Z11event_cleari _Z11event_closei)
+libs-wait := $(addprefix -Wl$(comma)--wrap=,syscall _Z9event_seti _Z11event_cleari _Z11event_closei)
 # A held thread must not hold the dynamic linker's lock.
 libs-step := -Wl,-z,now
 libs-step_cancel := $(libs-step)

@@ -13,7 +13,7 @@
 
 static int make(bool readable)
 {
-    return eventfd(readable, EFD_CLOEXEC | EFD_NONBLOCK); // no cancellation point
+    return int(syscall(SYS_eventfd2, readable, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 int event_open(bool readable, int *reason)

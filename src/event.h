@@ -4,7 +4,8 @@
 //
 // The C library's write, read and close are cancellation points: a thread that has been
 // cancelled could end inside of them, and leave half done what it was about to do. These
-// functions use system calls that are none.
+// functions use system calls that are none. So is eventfd(), but a tool that follows numbers
+// from their begin to their end, as ThreadSanitizer does, is to see both or neither.
 #pragma once
 
 // A new descriptor, readable or not; -1 with a reason.

@@ -829,7 +829,8 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
         free_records = p->next_free;
     if (!p && !(p = record_make()))
         return nullptr;
-    p->waits.ready.orphaned = false;
+    if (p->waits.ready.orphaned) // (else late wakers of others may look)
+        p->waits.ready.orphaned = false;
     p->keep_out = low_half(&pool_nobody) == low_half(&here);
     for (pool *other = all_records; other; other = other->next_record)
         if (other != p && other->in_use && low_half(other->here) == low_half(&here))

@@ -1075,6 +1075,10 @@ long fake_syscall(long number, ...)
         size_t bytes = va_arg(values, size_t);
         known = true;
         done = long(number == SYS_write ? fake_write(fd, at, bytes) : fake_read(fd, at, bytes));
+    } else if (number == SYS_eventfd2) {
+        unsigned count = va_arg(values, unsigned);
+        known = true;
+        done = fake_eventfd(count, va_arg(values, int));
     } else if (number == SYS_close) {
         known = true;
         done = fake_close(va_arg(values, int));
