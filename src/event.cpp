@@ -38,21 +38,7 @@ void event_clear(int fd)
     syscall(SYS_read, fd, &count, sizeof count);
 }
 
-void event_close(int fd) { syscall(SYS_close, fd); }
-
-bool event_reopen(int fd, bool readable)
-{
-    // Closed first, for there may be no number to spare; usually it is given out again.
-    event_close(fd);
-    int made = make(readable);
-    if (made < 0 || made == fd)
-        return made == fd;
-    bool moved = syscall(SYS_dup3, made, fd, O_CLOEXEC) == fd;
-    event_close(made);
-    return moved;
-}
-
-// ---- fork in the middle of a call ------------------------------------------------------
+// ---- uses ------------------------------------------------------------------------------
 
 [[gnu::tls_model("initial-exec")]] static thread_local constinit event_use *innermost = nullptr;
 
@@ -67,10 +53,54 @@ event_use::~event_use()
 {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     innermost = outer;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (closes)
+        event_close(fd);
+}
+
+// The outermost use of that number; NULL: none.
+static event_use *use_of(int fd)
+{
+    event_use *found = nullptr;
+    for (event_use *use = innermost; use; use = use->outer)
+        if (use->fd == fd)
+            found = use;
+    return found;
+}
+
+void event_close(int fd)
+{
+    if (event_use *use = use_of(fd))
+        use->closes = true;
+    else
+        syscall(SYS_close, fd);
+}
+
+// ---- fork ------------------------------------------------------------------------------
+
+static bool move(int from, int to)
+{
+    bool moved = syscall(SYS_dup3, from, to, O_CLOEXEC) == to;
+    syscall(SYS_close, from);
+    return moved;
+}
+
+bool event_reopen(int fd, bool readable)
+{
+    // Closed first, for there may be no number to spare; and it is given out again, if there
+    // is no lower one.
+    syscall(SYS_close, fd);
+    int made = make(readable);
+    if (made == fd || (made >= 0 && move(made, fd)))
+        return true;
+    while (event_use *use = use_of(fd))
+        use->fd = -1;
+    return false;
 }
 
 void event_forked()
 {
     for (event_use *use = innermost; use; use = use->outer)
-        event_reopen(use->fd, false);
+        if (use->fd >= 0)
+            event_reopen(use->fd, false);
 }

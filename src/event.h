@@ -19,12 +19,14 @@ void event_close(int fd);
 // it cannot be had (a limit, or no memory), and the number is closed.
 bool event_reopen(int fd, bool readable);
 
-// Around calls for the descriptor of a thread that a forked child may lack. Where a signal
-// handler forks inside, its child comes back to here, and must not call by what is the
-// parent's: event_forked gives it an own one under that number. Whether the owner is still
-// there is to be looked at inside.
+// Around calls on a descriptor whose owner may be another thread. Where a signal handler forks
+// inside, its child comes back to here, and must not call by what is the parent's:
+// event_forked gives it an own one under that number (or makes it -1), and whoever closes that
+// number while it is used, does so when the use ends. A fork before this is the user's to
+// look for, inside.
 struct event_use {
     int fd;
+    bool closes = false;
     event_use *outer; // which a signal handler has interrupted
     explicit event_use(int fd);
     event_use(const event_use &) = delete;

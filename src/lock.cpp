@@ -55,15 +55,20 @@ void lock_drop(lock &l)
 
 bool lock_is_own(const lock &l)
 {
-    return (l.word.load(std::memory_order_relaxed) | contended) == (own_word() | contended);
+    return own_number && l.word.load(std::memory_order_relaxed) >> 1 == own_number;
 }
 
-void lock_before_fork(lock &l)
+bool lock_ever_taken() { return numbers.load(std::memory_order_relaxed); }
+
+bool lock_before_fork(lock &l)
 {
     if (lock_is_own(l))
-        return;
-    lock_take(l);
-    l.held_for_fork = true;
+        return true;
+    uint32_t word = 0;
+    if (!l.word.compare_exchange_strong(word, own_word(), std::memory_order_acquire,
+                                        std::memory_order_relaxed))
+        return false;
+    return l.held_for_fork = true;
 }
 
 void lock_after_fork(lock &l)

@@ -29,8 +29,9 @@ struct lock_scope {
 };
 
 bool lock_is_own(const lock &l); // the calling thread's
+bool lock_ever_taken(); // any, by any thread
 
-// For the handlers of pthread_atfork(), for each lock in one order, and after the fork in
-// the parent and in the child.
-void lock_before_fork(lock &l);
+// For the handlers of pthread_atfork(), and after the fork in the parent and in the child.
+// False: another thread holds it.
+bool lock_before_fork(lock &l);
 void lock_after_fork(lock &l);

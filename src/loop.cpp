@@ -61,7 +61,9 @@ static job *take_next(pool &p, uint64_t end)
         if (!entry)
             return nullptr;
         job &j = job_of_entry(entry);
-        if (pool_has(p, j) && !job_is_paused(p, j))
+        if (!pool_has(p, j))
+            wait_take_late(j.wait);
+        else if (!job_is_paused(p, j))
             job_queue_later(j); // it runs, or waits for another
         else if (wait_take(j.wait))
             return &j;

@@ -5,7 +5,6 @@
 #include <csignal>
 #include <cstring>
 #include <ctime>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -149,7 +148,7 @@ static void ring_sift(pool &p)
         if (pool_has(p, j))
             ready_push(p.waits.ready, entry);
         else
-            wait_take(j.wait);
+            wait_take_late(j.wait);
     }
 }
 
@@ -157,7 +156,7 @@ static void ring_sift(pool &p)
 static void ring_empty(pool &p)
 {
     while (uint32_t entry = ready_pop(p.waits.ready, ready_end(p.waits.ready)))
-        wait_take(job_of_entry(entry).wait);
+        wait_take_late(job_of_entry(entry).wait);
 }
 
 static void unpark(pool &p)
@@ -170,9 +169,12 @@ static void unpark(pool &p)
 
 static bool chunk_take(pool &p, int *reason)
 {
-    // Twice what there are: fork() may leave a few of them there twice.
-    if (!ready_reserve(p.waits.ready,
-                       p.late_entries + 2 * (p.chunks_held + 1) * blocks_each_chunk, reason))
+    // Twice what there are, for fork() may leave a few of them there twice; and what is late,
+    // of which there is no more than there are blocks.
+    const size_t blocks = arena_look().bytes / JS_JOB_BYTES;
+    const size_t late = p.late_entries < blocks ? p.late_entries : blocks;
+    if (!ready_reserve(p.waits.ready, late + 2 * (p.chunks_held + 1) * blocks_each_chunk,
+                       reason))
         return false;
     arena_chunk *chunk = arena_take(reason);
     if (!chunk)
@@ -676,7 +678,7 @@ static void count_late(pool &p)
     for (job *j = p.parked.head; j; j = j->next)
         if (wait_is_late(j->wait)) {
             late_blocks++;
-            p.late_entries += p.late_entries < ready_entry_most;
+            p.late_entries += wait_queued(j->wait);
         }
 }
 
@@ -751,17 +753,13 @@ static void thread_ended(void *record)
 
 static int own_thread_id() { return int(syscall(SYS_gettid)); }
 
-// The process's first thread keeps its id until the process ends.
-static bool first_thread_has_ended()
+// A thread's list of mutexes that are given back when it dies; glibc has one for each. The
+// kernel forgets it as the thread ends, before anything else.
+static bool robust_list(int thread_id)
 {
-    char status[64] = {}; // "id (name) state", where a name has 15 letters at most
-    long fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/stat", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    long bytes = syscall(SYS_read, fd, status, sizeof status - 3);
-    syscall(SYS_close, fd);
-    const char *name_end = bytes > 0 ? strrchr(status, ')') : nullptr;
-    return name_end && name_end[2] == 'Z';
+    void *head;
+    size_t bytes;
+    return syscall(SYS_get_robust_list, thread_id, &head, &bytes) == 0 && head;
 }
 
 // A thread whose very last destructor of thread-specific data used the library has ended
@@ -772,8 +770,9 @@ static bool is_dead(const pool &p, const pool_thread &here)
         return false;
     if (p.here == &here || p.thread_id == own_thread_id())
         return true;
+    // The process's first thread keeps its id until the process ends.
     if (p.thread_id == getpid())
-        return first_thread_has_ended();
+        return p.has_robust_list && !robust_list(p.thread_id);
     return syscall(SYS_tgkill, getpid(), p.thread_id, 0) < 0 && errno == ESRCH;
 }
 
@@ -829,8 +828,6 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
         free_records = p->next_free;
     if (!p && !(p = record_make()))
         return nullptr;
-    if (p->waits.ready.orphaned) // (else late wakers of others may look)
-        p->waits.ready.orphaned = false;
     p->keep_out = low_half(&pool_nobody) == low_half(&here);
     for (pool *other = all_records; other; other = other->next_record)
         if (other != p && other->in_use && low_half(other->here) == low_half(&here))
@@ -839,10 +836,16 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
         here.arena_first = &pool_nobody.root;
         here.arena_mask = 0;
     }
+    // A signal handler may fork between any two of these. The child finds the record by both,
+    // and takes it for another thread's until `here` is stored.
     p->here = &here;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     p->in_use = true;
-    // From here on a forked child finds the record. The id it stores there must not be
-    // overwritten by the parent's, where a signal handler forks in between.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (p->waits.ready.orphaned) // (else late wakers of others may look)
+        p->waits.ready.orphaned = false;
+    p->has_robust_list = robust_list(0);
+    // The id that the child stores must not be overwritten by the parent's.
     int id;
     do {
         std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -854,32 +857,69 @@ static pool *record_take(pool_thread &here, bool *had_jobs)
 
 // ---- fork ------------------------------------------------------------------------------
 
-// Of the thread that holds records_guard.
+// Of the thread that holds tools_guard, which comes first.
 static bool forks;
 static sigset_t signals_before;
+static lock *held_by_another;
 
 // False where the handlers have been registered twice (see fork_handlers), the second time.
-static bool is_forking() { return lock_is_own(records_guard) && forks; }
+static bool is_forking() { return lock_is_own(tools_guard) && forks; }
 
+static void give_locks()
+{
+    local_fork(lock_after_fork);
+    arena_fork(lock_after_fork);
+    for (pool *p = all_records; p; p = p->next_record)
+        lock_after_fork(p->waits.descriptors.guard);
+    lock_after_fork(records_guard);
+    lock_after_fork(tools_guard);
+}
+
+static void try_lock(lock &l)
+{
+    if (!held_by_another && !lock_before_fork(l))
+        held_by_another = &l;
+}
+
+// All of them, or one that another thread holds.
+static lock *take_locks()
+{
+    if (!lock_before_fork(tools_guard))
+        return &tools_guard;
+    held_by_another = nullptr;
+    try_lock(records_guard);
+    if (!held_by_another)
+        for (pool *p = all_records; p; p = p->next_record)
+            try_lock(p->waits.descriptors.guard);
+    arena_fork(try_lock);
+    local_fork(try_lock);
+    lock *held = held_by_another;
+    if (held)
+        give_locks();
+    return held;
+}
+
+// From here on until a child is in order no signal handler comes: it could wake a job by a
+// descriptor that is the parent's, or fork() itself. (What the code itself raises does come.)
+// But handlers come while a lock is waited for, and no lock is held meanwhile: for whoever
+// holds that one may itself be in a handler that waits for this thread, or forks.
 static void before_fork()
 {
-    if (is_forking())
+    if (!lock_ever_taken() || is_forking())
         return;
-    // From here on until a child is in order no signal handler comes: it could wake a job by
-    // a descriptor that is the parent's, or fork() itself. (What the code itself raises does.)
     sigset_t all, before;
     sigfillset(&all);
     for (int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS})
         sigdelset(&all, signal);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    lock_before_fork(tools_guard);
-    lock_before_fork(records_guard);
+    while (lock *held = take_locks()) {
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        lock_take(*held);
+        lock_drop(*held);
+        pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    }
     forks = true;
     signals_before = before;
-    for (pool *p = all_records; p; p = p->next_record)
-        lock_before_fork(p->waits.descriptors.guard);
-    arena_fork(lock_before_fork);
-    local_fork(lock_before_fork);
 }
 
 static void after_fork()
@@ -888,12 +928,7 @@ static void after_fork()
         return;
     forks = false;
     sigset_t before = signals_before;
-    local_fork(lock_after_fork);
-    arena_fork(lock_after_fork);
-    for (pool *p = all_records; p; p = p->next_record)
-        lock_after_fork(p->waits.descriptors.guard);
-    lock_after_fork(records_guard);
-    lock_after_fork(tools_guard);
+    give_locks();
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 

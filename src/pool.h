@@ -102,7 +102,7 @@ struct pool {
     stack_source stacks;
     wait_owner waits;
     size_t chunks_held;
-    size_t late_entries; // that wakers of blocks that were given back may still push, at most
+    size_t late_entries; // of blocks that were given back before their wakers had pushed, ever
     timer_queue timers; // of entries
     local_table locals;
     // While jobs wait for others: the one that runs, and how many wait.
@@ -119,6 +119,7 @@ struct pool {
 
     pool *next_free, *next_record;
     bool in_use;
+    bool has_robust_list; // as the thread came
     int thread_id; // the system's
     bool keeps_fp; // JOBSWITCH_FP_ENVIRONMENT
     bool keep_out; // its jobs' keys could be mistaken for others', and theirs for these

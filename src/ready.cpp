@@ -179,7 +179,7 @@ static int descriptor_of(const ready_ring &ring)
     if (fd >= 0) {
         event_use use(fd);
         if (!ring.orphaned)
-            event_set(fd);
+            event_set(use.fd);
     }
     call_end(ring, forks);
     ring.called.store(rest, std::memory_order_release);

@@ -232,10 +232,9 @@ static void unpin(wait_state &state, uint64_t pinned, uint64_t mark)
 static void call_descriptor(const wait_state &state, const wait_owner &owner,
                             void (*call)(int fd))
 {
-    const int fd = state.fd.load(std::memory_order_relaxed);
-    event_use use(fd);
+    event_use use(state.fd.load(std::memory_order_relaxed));
     if (!owner.ready.orphaned)
-        call(fd);
+        call(use.fd);
 }
 
 bool wait_wake(wait_state &state, uint32_t generation, wait_owner &owner, uint32_t entry)
@@ -305,7 +304,7 @@ static int attach_descriptor(wait_state &state, uint32_t generation, wait_owner 
     while (wait_generation(word) == generation && !(word & retired) && !owner.ready.orphaned) {
         if (cache.forks != forks) {
             // A signal handler has called fork(), in whose child this goes on. (If it does
-            // that later, the word is another.)
+            // that later, the word is another, or the owner is not there.)
             forks = cache.forks;
             readable = false;
             if (!event_reopen(fd, readable)) {
@@ -319,8 +318,11 @@ static int attach_descriptor(wait_state &state, uint32_t generation, wait_owner 
             readable = word & woken;
             (readable ? event_set : event_clear)(fd);
         }
-        if (change(state, word, word | has_fd))
+        if (change(state, word, word | has_fd)) {
+            if (owner.ready.orphaned)
+                break;
             return fd;
+        }
     }
     // Not kept: the owner may have closed the cache, and be gone.
     event_close(fd);
@@ -367,6 +369,14 @@ bool wait_take(wait_state &state)
     }
 }
 
+void wait_take_late(wait_state &state)
+{
+    uint64_t word = state.word.load(std::memory_order_relaxed);
+    while (!(word & known))
+        if (change(state, word, word & ~queued))
+            return;
+}
+
 // ---- fork ------------------------------------------------------------------------
 
 void wait_owner_forked(wait_owner &owner)
@@ -376,7 +386,7 @@ void wait_owner_forked(wait_owner &owner)
 }
 
 // Of a state whose last waker is not there to do it. Returns the state's word.
-static uint64_t end_rest(wait_state &state, uint64_t word)
+static uint64_t leave_rest(wait_state &state, uint64_t word)
 {
     if (word & has_fd)
         event_close(state.fd.load(std::memory_order_relaxed));
@@ -394,7 +404,7 @@ void wait_forked(wait_state &state, wait_owner &owner)
         return;
     int fd = state.fd.load(std::memory_order_relaxed);
     if (word & resting) {
-        end_rest(state, word);
+        leave_rest(state, word);
         return;
     }
     if ((word & has_fd) && !event_reopen(fd, word & woken)) {
@@ -410,7 +420,7 @@ void wait_abandoned(wait_state &state, bool has_entry)
 {
     uint64_t word = state.word.load(std::memory_order_relaxed);
     if (word & resting)
-        word = end_rest(state, word);
+        word = leave_rest(state, word);
     if (!has_entry)
         state.word.store(word & ~queued, std::memory_order_relaxed);
 }

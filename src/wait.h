@@ -101,6 +101,10 @@ int wait_descriptor(wait_state &state, uint32_t generation, wait_owner &owner,
 // wake that is not the descriptor's to tell; that is taken, too.
 bool wait_take(wait_state &state);
 
+// For one of a state whose job has ended. (After a fork there may be two: then the state may
+// belong to another job already, and its entry is another.)
+void wait_take_late(wait_state &state);
+
 // In a forked child, for the owner that goes on there, and each of its states: undoes what
 // other threads have begun, and gives descriptors that are the child's own.
 void wait_owner_forked(wait_owner &owner);

@@ -109,22 +109,23 @@ void __wrap__Z11event_cleari(int fd)
     once(after_event);
 }
 
-void __real__Z16lock_before_forkR4lock(lock &) asm("__real__Z16lock_before_forkR4lock");
-void __wrap__Z16lock_before_forkR4lock(lock &) asm("__wrap__Z16lock_before_forkR4lock");
-void __wrap__Z16lock_before_forkR4lock(lock &l)
+bool __real__Z16lock_before_forkR4lock(lock &) asm("__real__Z16lock_before_forkR4lock");
+bool __wrap__Z16lock_before_forkR4lock(lock &) asm("__wrap__Z16lock_before_forkR4lock");
+bool __wrap__Z16lock_before_forkR4lock(lock &l)
 {
-    __real__Z16lock_before_forkR4lock(l);
-    locks_taken++;
+    bool taken = __real__Z16lock_before_forkR4lock(l);
+    locks_taken += taken && l.held_for_fork;
     if (at_lock)
         at_lock();
+    return taken;
 }
 
 void __real__Z15lock_after_forkR4lock(lock &) asm("__real__Z15lock_after_forkR4lock");
 void __wrap__Z15lock_after_forkR4lock(lock &) asm("__wrap__Z15lock_after_forkR4lock");
 void __wrap__Z15lock_after_forkR4lock(lock &l)
 {
+    locks_taken -= l.held_for_fork;
     __real__Z15lock_after_forkR4lock(l);
-    locks_taken--;
 }
 
 extern "C" long __real_syscall(long, ...);
@@ -336,6 +337,52 @@ static void forks_side_by_side(void **)
     jobswitch_cleanup_thread();
 }
 
+// A thread that holds one of the library's locks is in a signal handler, which has another
+// thread's handler run that forks, and then forks itself: each fork waits for the other's lock.
+static pthread_t forking;
+static std::atomic<bool> comes, came, other_forks;
+static void forks_and_ends()
+{
+    const pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    int status = -1;
+    waitpid(pid, &status, 0);
+}
+static void forks_with_a_lock()
+{
+    comes = true;
+    while (!other_forks)
+        sched_yield();
+    pthread_kill(forking, SIGUSR1);
+    while (!came)
+        sched_yield();
+    forks_and_ends();
+}
+static void forks_that_wait_for_each_other(void **)
+{
+    if (sanitized || valgrind)
+        skip_because("the tool does not follow a child that leaves threads");
+    assert_int_equal(child([] {
+        forking = pthread_self();
+        signal(SIGUSR1, [](int) { came = true; });
+        jobswitch_job *job = begin();
+        jobswitch_wake(job);
+        std::thread asks([job] {
+            at_event = forks_with_a_lock;
+            jobswitch_get_wait_fd(job);
+        });
+        while (!comes)
+            sched_yield();
+        at_lock = [] { other_forks = true; };
+        forks_and_ends();
+        at_lock = nullptr;
+        asks.join();
+        CHILD_NEEDS(readable(jobswitch_get_wait_fd(job)) && finish(job));
+        return 0;
+    }, 20), 0);
+}
+
 // A call is under way, and a signal handler of the same thread forks: the child comes back to
 // it when the parent is past it, and must not do it on the parent's descriptor.
 static int child_goes_on[2];
@@ -452,9 +499,10 @@ static void late_wakers_of_earlier_lives(void **)
     jobswitch_cleanup_thread();
 }
 
-// An entry lies in the ring of a thread that has ended; its block is another's. In the child
-// neither a new thread is told of it, nor is a job forgotten.
-static void a_fork_with_an_entry_in_an_ended_threads_ring(void **)
+// An entry lies in the ring of a thread that has ended (or the forking thread itself is still
+// about to push it); its block is another's. In the child neither a new thread is told of it,
+// nor is a job forgotten.
+template <bool by_forking_thread> static void a_fork_with_an_entry_in_an_ended_threads_ring(void **)
 {
     if (sanitized || valgrind)
         skip_because("the tool does not follow threads of a child");
@@ -469,8 +517,9 @@ static void a_fork_with_an_entry_in_an_ended_threads_ring(void **)
     assert_int_equal(late.size(), 1);
     for (size_t i = 0; i < 300; i++)
         begin(); // also in what that thread has given back
-    push_late(late);
-    assert_int_equal(child([] {
+    if (!by_forking_thread)
+        push_late(late);
+    assert_int_equal(child([&late] {
         constexpr size_t more = 300; // one of them in that block
         take_all();
         jobswitch_job *jobs[more];
@@ -478,6 +527,8 @@ static void a_fork_with_an_entry_in_an_ended_threads_ring(void **)
             job = begin();
         for (jobswitch_job *job : jobs)
             jobswitch_wake(job);
+        if (by_forking_thread)
+            push_late(late);
         size_t told = 0;
         std::thread([&told] {
             begin();
@@ -663,6 +714,10 @@ static void the_first_thread_is_dead(void **)
 {
     if (sanitized || valgrind)
         skip_because("the tool wants its main thread");
+    void *head = nullptr;
+    size_t bytes;
+    if (syscall(SYS_get_robust_list, 0, &head, &bytes) != 0 || !head)
+        skip_because("the system tells nothing of it");
     last_key_make();
     assert_int_equal(child([] {
         const pid_t first = pid_t(syscall(SYS_gettid));
@@ -733,9 +788,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_childs_early_handler_makes_threads),
         cmocka_unit_test(a_signal_while_fork_takes_locks),
         cmocka_unit_test(forks_side_by_side),
+        cmocka_unit_test(forks_that_wait_for_each_other),
         cmocka_unit_test(a_fork_inside_a_call),
         cmocka_unit_test(late_wakers_of_earlier_lives),
-        cmocka_unit_test(a_fork_with_an_entry_in_an_ended_threads_ring),
+        cmocka_unit_test(a_fork_with_an_entry_in_an_ended_threads_ring<false>),
+        cmocka_unit_test(a_fork_with_an_entry_in_an_ended_threads_ring<true>),
         cmocka_unit_test(a_fork_with_an_entry_of_a_block_that_nobody_has),
         cmocka_unit_test(a_fork_beside_what_is_left),
         cmocka_unit_test(a_fork_beyond_a_limit),

@@ -689,6 +689,37 @@ static void an_orphan(void **)
     event_close(fd);
 }
 
+// A number that is used is closed when its last use ends; and one that a child cannot have
+// again is used no more.
+static void uses_of_a_descriptor(void **)
+{
+    const int fd = event_open(true, &reason), other = event_open(false, &reason);
+    {
+        event_use outer(fd);
+        {
+            event_use inner(fd), more(other);
+            event_close(fd);
+            assert_true(is_open(fd));
+        }
+        assert_true(is_open(fd) && is_open(other));
+    }
+    assert_false(is_open(fd));
+    event_close(other);
+    assert_false(is_open(other));
+    assert_int_equal(child([] {
+        const int used = event_open(false, &reason), spare = event_open(false, &reason);
+        event_use use(used), again(used), kept(spare);
+        event_set(used);
+        event_forked();
+        CHILD_NEEDS(use.fd == used && again.fd == used && !readable(used));
+        const rlimit none = {0, 0};
+        setrlimit(RLIMIT_NOFILE, &none);
+        CHILD_NEEDS(!event_reopen(used, true) && !is_open(used));
+        CHILD_NEEDS(use.fd == -1 && again.fd == -1 && kept.fd == spare);
+        return 0;
+    }), 0);
+}
+
 // A program may have closed its standard input.
 static void a_descriptor_whose_number_is_0(void **)
 {
@@ -748,6 +779,7 @@ int main()
         cmocka_unit_test(a_fork_by_a_handler_in_a_sleep),
         cmocka_unit_test(a_fork_by_a_handler_in_a_call),
         cmocka_unit_test(an_orphan),
+        cmocka_unit_test(uses_of_a_descriptor),
         cmocka_unit_test(a_descriptor_whose_number_is_0),
         cmocka_unit_test(no_descriptor),
     };
