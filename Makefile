@@ -390,7 +390,7 @@ libs-step_cancel := $(libs-step)
 libs-step_fork := $(libs-step)
 # It runs these themselves, with a model of memory.
 compile-weak = $(CXX) $(common) $(lib-flags) $(CPPFLAGS) $(CXXFLAGS) -include test/weak.h
-weak-objects := $(patsubst %,$(BUILD)/test/weak/%.cpp.o,event ready wait)
+weak-objects := $(patsubst %,$(BUILD)/test/weak/%.cpp.o,ready wait)
 $(weak-objects): $(BUILD)/test/weak/%.cpp.o: src/%.cpp test/weak.h $(again)
 	$(call say,CXX,$< with a model of memory)
 	$(Q)mkdir -p $(@D)

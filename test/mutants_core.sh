@@ -43,7 +43,7 @@ dear='weak_memory 1 300 ready wait
       step_fork 1 300 ready wait
       step 1 400 ready wait loop'
 
-weak_sources='event ready wait'
+weak_sources='ready wait'
 
 # link TEST [SOURCE]: with that source's mutant, if it is given
 link() {

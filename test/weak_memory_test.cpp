@@ -16,6 +16,7 @@
 #include "wait.h"
 
 // Included, for its thread-local variable: here, threads share those of the test's.
+#include "../src/event.cpp"
 #include "../src/lock.cpp"
 
 // ---- litmus tests ----------------------------------------------------------------------
@@ -538,11 +539,21 @@ static void owns(int)
     }
 }
 
-// (A handler goes on under its thread's number, as on a real one.)
+// What is thread-local in the code under test. (A handler goes on as its thread.)
+static event_use *uses[weak::threads_most];
+static int entered;
 static void enters(int number)
 {
+    if (number < 0) { // a new run
+        memset(uses, 0, sizeof uses);
+        innermost = nullptr;
+        return;
+    }
     int host = weak::m.what->threads[size_t(number)].host;
-    own_number = uint32_t(host < 0 ? number : host) + 1;
+    uses[entered] = innermost;
+    entered = host < 0 ? number : host;
+    innermost = uses[entered];
+    own_number = uint32_t(entered) + 1;
 }
 
 static void ring_begins()

@@ -83,7 +83,8 @@ struct plan {
     void (*end)();   // checks the memory when no thread can run any more
     void *memory;    // all memory that threads share, but for mappings
     size_t bytes;
-    void (*enter)(int number) = nullptr; // a thread goes on: sets its thread-local variables
+    // A thread goes on: sets its thread-local variables. -1: no thread yet, in a new run.
+    void (*enter)(int number) = nullptr;
 };
 
 struct limits {
@@ -1182,6 +1183,8 @@ inline void begin_run(const beginning &b)
 inline void run(const beginning &b)
 {
     begin_run(b);
+    m.running = -1;
+    enter();
     int enabled[threads_most];
     unsigned count = 0;
     for (int i = 0; i < m.count; i++)
