@@ -886,11 +886,13 @@ static lock *take_locks()
 {
     if (!lock_before_fork(tools_guard))
         return &tools_guard;
+    if (!lock_before_fork(records_guard)) {
+        lock_after_fork(tools_guard);
+        return &records_guard;
+    }
     held_by_another = nullptr;
-    try_lock(records_guard);
-    if (!held_by_another)
-        for (pool *p = all_records; p; p = p->next_record)
-            try_lock(p->waits.descriptors.guard);
+    for (pool *p = all_records; p; p = p->next_record)
+        try_lock(p->waits.descriptors.guard);
     arena_fork(try_lock);
     local_fork(try_lock);
     lock *held = held_by_another;
