@@ -355,6 +355,10 @@ endif
 test-names := $(patsubst test/%_test,%,$(basename $(test-sources))) $(if $(plain-and-native),openssl_own)
 test-programs := $(patsubst %,$(BUILD)/test/%_test,$(test-names))
 test-scripts := $(if $(LIBC),test/doc_test.sh test/link_test.sh,$(wildcard test/*_test.sh arch/$(ARCH)/*_test.sh))
+# The documents are the same whatever tool is in the library.
+ifneq ($(filter asan ubsan tsan valgrind,$(MODE)),)
+test-scripts := $(filter-out test/doc_%.sh test/manpage_%.sh,$(test-scripts))
+endif
 ifneq ($(TESTS),)
 unknown-tests := $(filter-out $(test-names) $(patsubst %_test.sh,%,$(notdir $(test-scripts))),$(TESTS))
 $(if $(unknown-tests),$(error no test: $(unknown-tests)))
