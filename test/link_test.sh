@@ -270,7 +270,8 @@ fi
 
 # ---- installed ----------------------------------------------------------------------------
 
-root=$(cd "$OUT" && pwd)/root
+root=$(cd "$OUT" && pwd) || exit 1 # the folder may be gone, and nothing above it is ours
+root=$root/installed
 rm -rf "$root"
 install() { # [un]install; nothing of an outer make
     env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s --no-print-directory "$1" ARCH="$ARCH" MODE="$MODE" \

@@ -470,7 +470,8 @@ same "the differences that tests know are those of doc/OPENSSL.md" \
 # ---- linked instead -------------------------------------------------------------------------
 
 if command -v pkg-config >/dev/null; then
-    root=$(cd "$OUT" && pwd)/installed
+    root=$(cd "$OUT" && pwd) || exit 1
+    root=$root/installed
     rm -rf "$root" "$OUT/report"
     env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -s --no-print-directory install DESTDIR="$root" PREFIX=/usr \
         ARCH="$ARCH" MODE="$MODE" CC="$CC" CXX="$CXX" ENTRY="$(echo "$BUILD" | sed -n 's/.*-portable$/portable/p')" >"$OUT/log" 2>&1 ||
