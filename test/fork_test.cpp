@@ -756,19 +756,24 @@ static void a_fork_beside_a_dead_threads_record(void **)
         of_handler = -1;
         int bad = 0;
         const pid_t own = getpid();
-        // Made before the other has ended, for it must not lie in the same place.
-        std::binary_semaphore other_is_dead(0);
-        std::thread takes([&bad, &other_is_dead] {
-            other_is_dead.acquire();
-            at_death = [] { of_handler = fork(); };
-            jobswitch_job *job = begin();
-            bad = !job || jobswitch_get_wait_fd(job) < 0 || !finish(job);
-            if (of_handler == 0)
-                _exit(bad);
-        });
+        // Made before the other has ended, for they must not lie in the same place; and
+        // several, for each looks at a few records only.
+        std::counting_semaphore<> may_begin(0);
+        std::vector<std::thread> threads;
+        for (int i = 0; i < 16; i++)
+            threads.emplace_back([&bad, &may_begin] {
+                may_begin.acquire();
+                jobswitch_job *job = begin();
+                bad += !job || jobswitch_get_wait_fd(job) < 0 || !finish(job);
+                if (of_handler == 0)
+                    _exit(bad);
+                may_begin.release(); // the next one
+            });
         std::thread(end_with_a_job).join();
-        other_is_dead.release();
-        takes.join();
+        at_death = [] { of_handler = fork(); };
+        may_begin.release();
+        for (std::thread &thread : threads)
+            thread.join();
         CHILD_NEEDS(of_handler > 0 && own == getpid());
         int status = -1;
         waitpid(of_handler, &status, 0);
