@@ -762,13 +762,14 @@ static void owner_drain(owner &o)
 {
     for (;;) {
         size_t told = 0;
-        polled_renew(o);
-        if (o.polled.size() > 1)
-            told += descriptors_poll(o, 0);
         jobswitch_job *jobs[16];
         size_t taken = jobswitch_take_ready(jobs, 16);
         o.quiet_since_ns = clock_ns();
         taken_go_on(o, jobs, taken);
+        // After that, for a deadline that has just passed may be a descriptor's to tell.
+        polled_renew(o);
+        if (o.polled.size() > 1)
+            told += descriptors_poll(o, 0);
         if (told + taken)
             continue;
         uint64_t next_ns = jobswitch_next_deadline();
